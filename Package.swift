@@ -1,0 +1,113 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Strict settings, in one place, for every Swift target.
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+// C shims are on the data path: optimised in debug builds too.
+let shim: [CSetting] = [
+    .unsafeFlags(["-O2", "-Wall", "-Wextra", "-Werror"])
+]
+
+/// A Swift room of the house: `Sources/<name>`.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// A room's tests: `Tests/<name>Tests`.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: dependencies, path: "Tests/\(name)Tests",
+        swiftSettings: strict)
+}
+
+/// A C shim: `CShims/<name>`, with the Debian libraries it links.
+func shim(_ name: String, libraries: [String] = [], extra: [CSetting] = []) -> Target {
+    .target(
+        name: name, path: "CShims/\(name)", cSettings: shim + extra,
+        linkerSettings: libraries.map { .linkedLibrary($0) })
+}
+
+let package = Package(
+    name: "martlet",
+    products: [.executable(name: "martlet", targets: ["martlet"])],
+    targets: [
+        // C
+        shim("CLinux", libraries: ["numa"]),
+        shim("CDigest", libraries: ["crypto"]),
+        shim("CGRPC", libraries: ["grpc", "gpr"]),
+        shim("CCurl", libraries: ["curl"]),
+        shim("CHTTPServer", libraries: ["microhttpd"]),
+        shim("CSQLite", libraries: ["sqlite3"]),
+
+        // Pure core: standard library only.
+        room("Artifacts"),
+        room("Swarm", ["Artifacts"]),
+        room("Scheduling", ["Artifacts"]),
+        room("Registry", ["Artifacts"]),
+
+        // Movers: synchronous.
+        room("System", ["CLinux"]),
+        room("Memory", ["System"]),
+        room("Digests", ["CDigest", "Artifacts"]),
+        room("Transport", ["Memory", "Artifacts"]),
+        room("TransportTCP", ["Transport", "System"]),
+        room("TransportLocal", ["Transport", "System"]),
+        room("TransportSimulated", ["Transport"]),
+        room("Storage", ["Memory", "System", "Digests", "Artifacts"]),
+        room("Rails", ["Transport", "Swarm", "System"]),
+        room("Workers", ["Digests", "Storage", "System"]),
+
+        // Interpreter.
+        room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests"]),
+
+        // Rim: asynchronous.
+        room("Protobuf"),
+        room("RPC", ["CGRPC", "Protobuf"]),
+        room("ControlAPI", ["RPC", "Protobuf", "Artifacts"]),
+        room("HTTP", ["CCurl", "CHTTPServer"]),
+        room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
+        room("Observability", ["HTTP", "System"]),
+        room("Configuration", ["Artifacts"]),
+        room("SchedulerService", ["ControlAPI", "Scheduling", "Observability"]),
+        room("ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability"]),
+        room(
+            "PeerService",
+            [
+                "Engine", "ControlAPI", "Origins", "TransportTCP", "TransportLocal",
+                "Configuration", "Observability",
+            ]),
+        room(
+            "CLI",
+            [
+                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Observability", "ControlAPI", "System", "Memory", "Transport",
+            ]),
+        .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
+
+        // Tests.
+        tests("Artifacts", ["Artifacts"]),
+        tests("Swarm", ["Swarm"]),
+        tests("Scheduling", ["Scheduling"]),
+        tests("Registry", ["Registry"]),
+        tests("System", ["System"]),
+        tests("Memory", ["Memory", "System"]),
+        tests("Digests", ["Digests"]),
+        tests(
+            "Transport",
+            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]
+        ),
+        tests("Storage", ["Storage", "Workers", "System"]),
+        tests("RPC", ["RPC", "Protobuf", "ControlAPI"]),
+        tests("Origins", ["HTTP", "Origins"]),
+        tests("Configuration", ["Configuration", "Observability"]),
+        tests("Services", ["SchedulerService", "ManagerService"]),
+        tests("Engine", ["Engine", "TransportSimulated", "System"]),
+        tests("Tidy", []),
+    ]
+)

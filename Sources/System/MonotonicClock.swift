@@ -1,0 +1,11 @@
+import CLinux
+
+/// Time for waits and rates: nanoseconds of `CLOCK_MONOTONIC`, from an arbitrary start.
+public enum MonotonicClock {
+    /// Now, in nanoseconds.
+    public static func nowNs() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
