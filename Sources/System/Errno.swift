@@ -1,4 +1,5 @@
 import CLinux
+import Glibc
 
 /// A failed system call: which call, on what, and the kernel's error number.
 ///

@@ -1,4 +1,5 @@
-public import CLinux
+import CLinux
+import Glibc
 
 /// An owned file descriptor: closed exactly once, by `close()` or when its one owner lets it go.
 ///
@@ -28,7 +29,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
     public consuming func close() throws(Errno) {
         let number = raw
         discard self
-        guard CLinux.close(number) == 0 || errno == EINTR else { throw Errno.last("close") }
+        guard Glibc.close(number) == 0 || errno == EINTR else { throw Errno.last("close") }
     }
 
     /// Gives the number away: the caller now owns it.
@@ -38,7 +39,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         return number
     }
 
-    deinit { _ = CLinux.close(raw) }
+    deinit { _ = Glibc.close(raw) }
 }
 
 /// Calls until it does not fail with `EINTR`; throws the thread's `errno` when it returns a negative number.
