@@ -1,5 +1,4 @@
 import CLinux
-import Glibc
 
 /// A failed system call: which call, on what, and the kernel's error number.
 ///
@@ -17,13 +16,12 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
     }
 
     /// The calling thread's `errno`, to be read at once after a failed call.
-    public static func last(_ call: String) -> Errno { Errno(errno, call) }
+    public static func last(_ call: String) -> Errno { Errno(martlet_errno(), call) }
 
     /// The C library's sentence, e.g. `No space left on device`.
     public var message: String {
-        var buffer = [CChar](repeating: 0, count: 128)
-        let text = strerror_r(code, &buffer, buffer.count)
-        return String(cString: text!)
+        guard let text = martlet_error_text(code) else { return "error \(code)" }
+        return String(cString: text)
     }
 
     public var description: String { "\(message) [\(call): errno \(code)]" }

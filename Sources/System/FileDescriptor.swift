@@ -1,5 +1,4 @@
 import CLinux
-import Glibc
 
 /// An owned file descriptor: closed exactly once, by `close()` or when its one owner lets it go.
 ///
@@ -29,7 +28,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
     public consuming func close() throws(Errno) {
         let number = raw
         discard self
-        guard Glibc.close(number) == 0 || errno == EINTR else { throw Errno.last("close") }
+        guard CLinux.close(number) == 0 || martlet_errno() == EINTR else { throw Errno.last("close") }
     }
 
     /// Gives the number away: the caller now owns it.
@@ -39,7 +38,7 @@ public struct FileDescriptor: ~Copyable, Sendable {
         return number
     }
 
-    deinit { _ = Glibc.close(raw) }
+    deinit { _ = CLinux.close(raw) }
 }
 
 /// Calls until it does not fail with `EINTR`; throws the thread's `errno` when it returns a negative number.
@@ -48,7 +47,7 @@ public func retrying<Result: SignedInteger>(_ call: String, _ body: () -> Result
     while true {
         let result = body()
         if result >= 0 { return result }
-        let code = errno
+        let code = martlet_errno()
         if code != EINTR { throw Errno(code, call) }
     }
 }

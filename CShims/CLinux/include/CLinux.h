@@ -44,3 +44,8 @@
 
 // fcntl is variadic. Returns a new close-on-exec descriptor, or -1 with errno set.
 int martlet_dup_cloexec(int descriptor);
+
+// errno is a macro the importer does not see, and mixing this module with Glibc's clashes.
+static inline int martlet_errno(void) { return errno; }
+// The C library's sentence for an error number: a static string, or NULL for an unknown number.
+static inline const char *_Nullable martlet_error_text(int code) { return strerrordesc_np(code); }
