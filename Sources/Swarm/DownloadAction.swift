@@ -1,0 +1,63 @@
+import Artifacts
+
+/// What a download wants done. The interpreter does each in order and never decides.
+public enum DownloadAction: Sendable, Hashable {
+    /// Bring up a link; answered by `linkUp` or `linkDown`.
+    case connect(PeerNumber)
+    /// Not needed any more (the interpreter may keep the link for others).
+    case leave(PeerNumber)
+    /// The link is useless (silent, broken): close it; its reads end first, then `linkDown` follows.
+    case drop(PeerNumber, reason: String)
+    /// Tell a parent of our interest in a file.
+    case open(PeerNumber, FileIndex)
+    /// Ask for a piece; answered by `granted`, `busy`, `absent` or `linkDown`.
+    case want(PeerNumber, PieceAddress)
+    /// Take a want back (or give a grant up unread).
+    case withdraw(PeerNumber, PieceAddress)
+    /// Read the piece into a fresh slot; answered by `readEnded`. The interpreter releases the grant afterwards.
+    case read(PeerNumber, PieceAddress, GrantID)
+    /// Read these pieces at the origin into fresh slots, as they become free; answered by `originPiece`… and `originEnded`.
+    case fetchOrigin(LeaseID, FileIndex, Range<UInt32>, whole: Bool)
+    /// Stop reading under a lease; answered by `originEnded`.
+    case stopOrigin(LeaseID)
+    /// Hash the piece in its slot, compare when there is something to compare with, store, journal, free the slot.
+    /// Answered by `kept`, `mismatched` or `keepFailed`.
+    case keep(PieceAddress, expected: Digest?, from: PieceSource)
+    /// Free the slot of an arrived piece without keeping it.
+    case discard(PieceAddress)
+    /// Tell the scheduler what we now hold; `digest` when the piece came from the origin (we are its trusted reader).
+    case announce(PieceAddress, digest: Digest?)
+    /// Tell our own children.
+    case have(PieceAddress)
+    /// Give a lease back: done, or why not.
+    case returnLease(LeaseID, failure: String?)
+    /// Tell the scheduler this parent sent wrong bytes.
+    case blame(PeerNumber, PieceAddress)
+    /// Check the whole file against its published digest and publish it.
+    case publish(FileIndex)
+    /// Throw away what is stored of the file (its digest was wrong).
+    case forget(FileIndex)
+    /// Every file is published.
+    case finished
+    /// It cannot be had: one sentence.
+    case failed(String)
+}
+
+/// How far a download is, for people.
+public struct DownloadProgress: Sendable, Hashable {
+    public var totalBytes: UInt64 = 0
+    public var keptBytes: UInt64 = 0
+    /// Bytes that were here before this download began.
+    public var resumedBytes: UInt64 = 0
+    public var originBytes: UInt64 = 0
+    public var seedBytes: UInt64 = 0
+    public var peerBytes: UInt64 = 0
+    /// Bytes that were read and thrown away (wrong, or a second copy).
+    public var wastedBytes: UInt64 = 0
+    public var filesTotal: Int = 0
+    public var filesPublished: Int = 0
+    public var parentsUp: Int = 0
+    public var parentsExcluded: Int = 0
+    public var readsRunning: Int = 0
+    public init() {}
+}
