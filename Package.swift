@@ -6,6 +6,8 @@ let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
+    // CLinux and Glibc must agree on the GNU extensions where both are seen.
+    .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"]),
 ]
 
 // C shims are on the data path: optimised in debug builds too.

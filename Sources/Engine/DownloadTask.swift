@@ -28,7 +28,10 @@ struct DownloadTask {
     var judging: [PieceAddress: Judged] = [:]
     var traffic = Traffic()
     var outcome: DownloadOutcome?
-    var waiters: [@Sendable (DownloadOutcome) -> Void] = []
+    /// Who waits for it.
+    var callers: [UInt64: @Sendable (DownloadOutcome) -> Void] = [:]
+    /// The scheduler wants it here.
+    var isOrdered = false
     /// What came before the machine was there.
     var early: [DownloadEvent] = []
     let startedNs: UInt64
@@ -36,6 +39,13 @@ struct DownloadTask {
 
     /// Whether nothing of it is in anybody's hands any more.
     var isIdle: Bool { slotsOut == 0 && fetching.isEmpty && arrived.isEmpty && publishing.isEmpty && hashing.isEmpty }
+}
+
+/// A caller's hold on a download.
+public struct DownloadTicket: Sendable, Hashable {
+    /// Which download.
+    public let download: DownloadNumber
+    let caller: UInt64
 }
 
 /// A piece that arrived, by its place and its deliverer: in the end game two parents may deliver the same piece.

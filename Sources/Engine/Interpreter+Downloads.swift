@@ -5,38 +5,49 @@ import Swarm
 import Workers
 
 extension Interpreter {
-    /// Brings a model here, or joins the download of it that runs already.
+    /// Brings a model here for a caller, or joins the download of it that runs already.
     ///
-    /// `waiter` is called once, on the engine's thread, when it is over.
-    @discardableResult
+    /// `done` is called once, on the engine's thread, when it is over.
     public func start(
-        _ model: ModelID, _ manifest: Manifest, waiter: (@Sendable (DownloadOutcome) -> Void)?
-    ) -> DownloadNumber {
-        if let running = downloadOfModel[model], downloads[running]?.outcome == nil {
-            if let waiter { downloads[running]?.waiters.append(waiter) }
-            return running
-        }
+        _ model: ModelID, _ manifest: Manifest, done: @escaping @Sendable (DownloadOutcome) -> Void
+    ) -> DownloadTicket {
+        let number = running(model) ?? begin(model, manifest)
+        let caller = self.number()
+        downloads[number]?.callers[caller] = done
+        return DownloadTicket(download: number, caller: caller)
+    }
+
+    /// A seed's order from the scheduler: nobody here waits for it, and nobody's giving up ends it.
+    func order(_ model: ModelID, _ manifest: Manifest) {
+        let number = running(model) ?? begin(model, manifest)
+        downloads[number]?.isOrdered = true
+    }
+
+    /// One caller gives up; when none is left and no scheduler ordered it, the download ends and keeps what is verified.
+    public func abandon(_ ticket: DownloadTicket) {
+        guard let task = downloads[ticket.download], task.outcome == nil else { return }
+        guard let done = downloads[ticket.download]?.callers.removeValue(forKey: ticket.caller) else { return }
+        done(.cancelled)
+        guard downloads[ticket.download]?.callers.isEmpty == true, !task.isOrdered else { return }
+        machineEvents.append((ticket.download, .cancel))
+    }
+
+    private func running(_ model: ModelID) -> DownloadNumber? {
+        downloadOfModel[model].flatMap { downloads[$0]?.outcome == nil ? $0 : nil }
+    }
+
+    private func begin(_ model: ModelID, _ manifest: Manifest) -> DownloadNumber {
         let number = DownloadNumber(value: nextDownload)
         nextDownload += 1
-        var task = DownloadTask(number: number, model: model, manifest: manifest, startedNs: nowNs)
-        if let waiter { task.waiters.append(waiter) }
-        downloads[number] = task
+        downloads[number] = DownloadTask(number: number, model: model, manifest: manifest, startedNs: nowNs)
         downloadOfModel[model] = number
         for (index, file) in manifest.files.enumerated() {
             filesOfTask[file.task, default: []].append(DownloadFile(download: number, file: FileIndex(index)))
         }
         scheduler.send(.join(model, manifest))
-        let (store, post, second) = (store, post, nowNs)
-        work {
-            post(.prepared(number, Interpreter.openFiles(of: manifest, model: model, in: store, nowNs: second)))
-        }
+        let (store, post) = (store, post)
+        work { post(.prepared(number, Interpreter.openFiles(of: manifest, model: model, in: store))) }
         return number
-    }
-
-    /// The callers of a download gave up: it ends, and keeps what is verified.
-    public func cancel(_ number: DownloadNumber) {
-        guard downloads[number] != nil else { return }
-        machineEvents.append((number, .cancel))
     }
 
     /// How far a download is; nil when it is long over.
@@ -49,10 +60,10 @@ extension Interpreter {
 
     /// On a worker: records the model and opens its files, making room for them.
     private static func openFiles(
-        of manifest: Manifest, model: ModelID, in store: Store, nowNs: UInt64
+        of manifest: Manifest, model: ModelID, in store: Store
     ) -> Result<[TaskFile], StorageError> {
         do {
-            try store.record(manifest, model: model, nowSeconds: wallClockSeconds())
+            try store.record(manifest, model: model, nowSeconds: WallClock.nowSeconds())
             try store.hold(model)
             return .success(try manifest.files.map { file throws(StorageError) in
                 try store.open(file.task, sizeBytes: file.sizeBytes)
@@ -109,6 +120,7 @@ extension Interpreter {
         }
         let actions = downloads[number]!.machine!.handle(event, nowNs: nowNs)
         for action in actions { perform(action, for: number) }
+        if downloads[number]?.machine?.isOver == true { end(number, .cancelled) }
     }
 
     private func perform(_ action: DownloadAction, for number: DownloadNumber) {
@@ -156,8 +168,8 @@ extension Interpreter {
         guard var task = downloads[number], task.outcome == nil else { return }
         task.outcome = outcome
         task.progressAtOutcome = task.machine?.progress
-        let waiters = task.waiters
-        task.waiters = []
+        let callers = task.callers.values
+        task.callers = [:]
         downloads[number] = task
         if downloadOfModel[task.model] == number { downloadOfModel[task.model] = nil }
         switch outcome {
@@ -165,7 +177,7 @@ extension Interpreter {
         case .failed(let reason): scheduler.send(.leave(task.model, failure: reason))
         case .cancelled: scheduler.send(.leave(task.model, failure: "cancelled"))
         }
-        for waiter in waiters { waiter(outcome) }
+        for done in callers { done(outcome) }
         shareBudget()
     }
 
@@ -185,7 +197,13 @@ extension Interpreter {
         }
         for lease in task.leases.keys { downloadOfLease[lease] = nil }
         downloads[number] = nil
-        trafficOfEnded.add(task.traffic)
+        ended.traffic.add(task.traffic)
+        ended.wastedBytes += task.progressAtOutcome?.wastedBytes ?? 0
+        switch task.outcome {
+        case .finished: ended.downloadsFinished += 1
+        case .failed: ended.downloadsFailed += 1
+        case .cancelled, nil: break
+        }
         let (store, model, files) = (store, task.model, task.files)
         work {
             for file in files where !file.isPublished { store.pause(file.task) }

@@ -9,7 +9,7 @@ extension Interpreter {
         case .attached, .detached:
             break
         case .fetch(let model, let manifest):
-            if downloadOfModel[model] == nil { start(model, manifest, waiter: nil) }
+            order(model, manifest)
         case .neighbourhood(let model, let neighbours):
             guard let number = downloadOfModel[model] else { return }
             let offers = neighbours.filter { $0.host != configuration.host }.map {

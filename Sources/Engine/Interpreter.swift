@@ -56,8 +56,10 @@ public final class Interpreter {
     var machineEvents: [(DownloadNumber, DownloadEvent)] = []
     /// Leases of downloads, by lease.
     var downloadOfLease: [LeaseID: DownloadNumber] = [:]
-    /// Bytes of all downloads that are over.
-    var trafficOfEnded = Traffic()
+    /// Sums over downloads that are over.
+    var ended = EngineTotals()
+    let totals: EngineTotalsBox
+    private var totalsAtNs: UInt64 = 0
 
     /// A parent's permission to read one piece.
     struct Grant {
@@ -99,7 +101,7 @@ public final class Interpreter {
     public init(
         configuration: EngineConfiguration, rails: [any RailPort], dialing: [TransportKind: RailNumber], arena: Arena,
         store: Store, workers: any WorkerPort, scheduler: any SchedulerPort, origin: any OriginPort,
-        post: @escaping @Sendable (EngineEvent) -> Void, log: @escaping @Sendable (String) -> Void
+        totals: EngineTotalsBox, post: @escaping @Sendable (EngineEvent) -> Void, log: @escaping @Sendable (String) -> Void
     ) {
         self.configuration = configuration
         self.rails = rails
@@ -109,6 +111,7 @@ public final class Interpreter {
         self.workers = workers
         self.scheduler = scheduler
         self.origin = origin
+        self.totals = totals
         self.post = post
         self.log = log
         upload = Upload(settings: configuration.upload, seed: configuration.seed ^ 0x9E37_79B9)
@@ -122,6 +125,25 @@ public final class Interpreter {
         tick()
         settle()
         flush()
+        if nowNs >= totalsAtNs { putTotals() }
+    }
+
+    private func putTotals() {
+        totalsAtNs = nowNs + 100_000_000
+        var sum = ended
+        for task in downloads.values {
+            sum.traffic.add(task.traffic)
+            sum.wastedBytes += task.progressAtOutcome?.wastedBytes ?? task.machine?.progress.wastedBytes ?? 0
+            sum.downloadsRunning += task.outcome == nil ? 1 : 0
+            sum.leasesHeld += task.leases.count
+        }
+        for link in links.values {
+            if link.inbound { sum.linksInbound += 1 } else { sum.linksOutbound += 1 }
+        }
+        sum.readsRunning = reads.count
+        sum.readsWaitingForSlots = readsWaiting.count
+        sum.uploadsRunning = exports.count
+        totals.put(sum)
     }
 
     /// When `handle` must be called at the latest; nil for never.
@@ -130,6 +152,8 @@ public final class Interpreter {
         for task in downloads.values {
             if let at = task.machine?.wakeAtNs { wake = min(wake ?? at, at) }
         }
+        // The totals' last copy may be older than what happened since.
+        if totalsAtNs > nowNs, !downloads.isEmpty { wake = min(wake ?? .max, totalsAtNs) }
         // A rail's mailbox or the workers' queue was full: soon again.
         if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) { wake = min(wake ?? .max, nowNs + 2_000_000) }
         return wake
