@@ -6,7 +6,8 @@ let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
-    // CLinux and Glibc must agree on the GNU extensions where both are seen.
+    // One view of the C library: CLinux needs its GNU extensions, and the toolchain's Glibc module (which
+    // Synchronization imports) must see the same declarations, or the two clash.
     .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"]),
 ]
 
