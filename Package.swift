@@ -6,6 +6,9 @@ let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
+    // One view of the C library: CLinux needs its GNU extensions, and the toolchain's Glibc module (which
+    // Synchronization imports) must see the same declarations, or the two clash.
+    .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"]),
 ]
 
 // C shims are on the data path: optimised in debug builds too.
