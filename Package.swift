@@ -99,7 +99,7 @@ let package = Package(
         tests("Registry", ["Registry"]),
         tests("System", ["System"]),
         tests("Memory", ["Memory", "System"]),
-        tests("Digests", ["Digests"]),
+        tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
             ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]

@@ -49,3 +49,5 @@ int martlet_dup_cloexec(int descriptor);
 static inline int martlet_errno(void) { return errno; }
 // The C library's sentence for an error number: a static string, or NULL for an unknown number.
 static inline const char *_Nullable martlet_error_text(int code) { return strerrordesc_np(code); }
+
+#include "CLinuxMachine.h"
