@@ -142,7 +142,7 @@ final class SchedulerLink: SchedulerPort {
             host: identity.host.name, incarnation: identity.incarnation, cluster: identity.cluster,
             role: identity.isSeed ? .seed : .peer, addresses: identity.addresses, zone: identity.zone,
             rack: identity.rack, machine: identity.machine, uploadSlots: UInt32(clamping: identity.uploadSlots),
-            version: MartletVersion.current, leases: leases.map { $0.wire })
+            version: BuildInfo.version, leases: leases.map { $0.wire })
     }
 
     private func received(_ message: Wire.SchedulerMessage, engine: Engine) {
