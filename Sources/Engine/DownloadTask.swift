@@ -35,6 +35,8 @@ struct DownloadTask {
     /// What came before the machine was there.
     var early: [DownloadEvent] = []
     let startedNs: UInt64
+    /// The code of the last thing that went wrong in a way that can end it.
+    var failureCode: String?
     var progressAtOutcome: DownloadProgress?
 
     /// Whether nothing of it is in anybody's hands any more.
@@ -70,8 +72,8 @@ struct Judged {
 public enum DownloadOutcome: Sendable, Hashable {
     /// Every file is published here.
     case finished
-    /// One sentence.
-    case failed(String)
+    /// A closed code (an origin's, the store's, `digest_mismatch`, or `failed`) and one sentence.
+    case failed(code: String, String)
     /// The caller gave up; what was verified stays.
     case cancelled
 }

@@ -78,7 +78,7 @@ extension Interpreter {
         guard var task = downloads[number] else { return }
         switch result {
         case .failure(let error):
-            end(number, .failed(error.description))
+            end(number, .failed(code: "\(error.code)", error.description))
         case .success(let files):
             let digests = files.map { $0.digests }
             var machine = Download(
@@ -159,7 +159,7 @@ extension Interpreter {
         case .publish(let file): publish(file, of: number)
         case .forget(let file): forget(file, of: number)
         case .finished: end(number, .finished)
-        case .failed(let reason): end(number, .failed(reason))
+        case .failed(let reason): end(number, .failed(code: task.failureCode ?? "failed", reason))
         }
     }
 
@@ -174,7 +174,7 @@ extension Interpreter {
         if downloadOfModel[task.model] == number { downloadOfModel[task.model] = nil }
         switch outcome {
         case .finished: scheduler.send(.leave(task.model, failure: nil))
-        case .failed(let reason): scheduler.send(.leave(task.model, failure: reason))
+        case .failed(_, let reason): scheduler.send(.leave(task.model, failure: reason))
         case .cancelled: scheduler.send(.leave(task.model, failure: "cancelled"))
         }
         for done in callers { done(outcome) }
@@ -255,6 +255,7 @@ extension Interpreter {
         case .mismatch:
             machineEvents.append((number, .mismatched(address)))
         case .failed(let error):
+            downloads[number]?.failureCode = "\(error.code)"
             machineEvents.append((number, .keepFailed(address, reason: error.description)))
         }
     }
@@ -307,8 +308,10 @@ extension Interpreter {
         case .success(.mismatched(let expected, let found)):
             let path = task.manifest.files[Int(file.value)].path
             log("\(path) does not match its published digest: expected \(expected), found \(found)")
+            downloads[number]?.failureCode = "digest_mismatch"
             machineEvents.append((number, .fileMismatched(file)))
         case .failure(let error):
+            downloads[number]?.failureCode = "\(error.code)"
             machineEvents.append((number, .publishFailed(file, reason: error.description)))
         }
     }

@@ -31,6 +31,7 @@ extension Interpreter {
             machineEvents.append((number, .leaseEnded(lease)))
         case .refused(let model, let failure):
             guard let number = downloadOfModel[model] else { return }
+            downloads[number]?.failureCode = failure.code
             machineEvents.append((number, .refused(reason: failure.description)))
         }
     }

@@ -149,8 +149,8 @@ struct NodeService: NodeHandler {
             switch ended {
             case .finished: return final ?? last.value
             case .cancelled: throw CancellationError()
-            case .failed(let reason):
-                throw OriginFailure(code: FailureCode.of(reason), description: reason, retryable: false)
+            case .failed(let code, let reason):
+                throw OriginFailure(code: code, description: reason, retryable: false)
             }
         } onCancel: {
             peer.engine.post(.ask { $0.abandon(ticket) })

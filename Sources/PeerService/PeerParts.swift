@@ -27,12 +27,3 @@ final class LastSnapshot: Sendable {
     var value: DownloadSnapshot? { snapshot.withLock { $0 } }
     func put(_ new: DownloadSnapshot) { snapshot.withLock { $0 = new } }
 }
-
-/// The closed code of a failed download's sentence, which decides the exit code of `martlet get`.
-enum FailureCode {
-    static func of(_ sentence: String) -> String {
-        if sentence.contains("digest") { return "digestMismatch" }
-        if sentence.contains("No space") || sentence.contains("disk is full") { return "noSpace" }
-        return "failed"
-    }
-}
