@@ -1,0 +1,86 @@
+/// Every limit and waiting time of the scheduler's machine, in one place.
+///
+/// Times are milliseconds. The defaults suit a cluster of up to some thousand hosts; the manager's dynamic
+/// configuration may change `neighbourhoodSize` and `leasePieces` while the scheduler runs.
+public struct SchedulingSettings: Sendable, Hashable {
+    // Hosts.
+
+    /// How long a host whose stream is lost keeps its leases and holdings.
+    public var graceMs: UInt64 = 3_000
+    /// How long a host may take to send its inventory before its stream is closed.
+    public var inventoryMs: UInt64 = 60_000
+    /// How long after its start the scheduler only listens, unless `expectedHosts` have reported earlier.
+    public var learningMs: UInt64 = 2_000
+    /// How often `learningMs` may be spent on waiting for expected hosts and for inventories that have begun.
+    public var learningFactorMax: UInt64 = 3
+
+    // References.
+
+    /// How long an answer for a reference that can move (a branch, a plain URL) is given out again.
+    public var referenceMs: UInt64 = 60_000
+    /// How long a host may take to resolve before the next one is asked.
+    public var resolveMs: UInt64 = 30_000
+    /// How many hosts are asked for one reference before its askers are told that nobody answers.
+    public var resolveAttemptsMax = 3
+
+    // Origin reads.
+
+    /// How many seeds work on one model.
+    public var seedsPerModel = 2
+    /// How long a seed may take to join a model it was ordered to fetch, and how long one that failed is passed over.
+    public var seedOrderMs: UInt64 = 10_000
+    /// The most pieces in one origin lease.
+    public var leasePieces = 4
+    /// How many full leases a holder may have at a time; small files' leases share the same number of pieces.
+    public var leasesPerHolder = 2
+    /// The most pieces a holder may have read, or be reading, that nobody else holds while others want them.
+    ///
+    /// The share of one model is also at most a 24th of its pieces, so that a lost holder costs less than 5 % of
+    /// extra origin bytes; but never less than two leases.
+    public var exposedPiecesMax = 16
+    /// Without any progress of a model for this long, one lease more is given in spite of `exposedPiecesMax`.
+    public var stallMs: UInt64 = 3_000
+    /// How long pieces of a lease returned as done may take to be announced before they are leased again.
+    public var settleMs: UInt64 = 10_000
+    /// Failed reads of one task in a row before its model is refused.
+    public var leaseAttemptsMax = 6
+    /// The first wait after a failed read; doubled each time, with ± 25 % jitter.
+    public var backoffMs: UInt64 = 500
+    /// The longest wait after a failed read.
+    public var backoffMaxMs: UInt64 = 15_000
+    /// How long a refusal is repeated to hosts that join before the origin is tried again.
+    public var refusalMs: UInt64 = 10_000
+
+    // Neighbourhoods.
+
+    /// The most parents a host is given for a model.
+    public var neighbourhoodSize = 12
+    /// The shortest time between two rounds of neighbourhoods of one model.
+    public var neighbourhoodMs: UInt64 = 500
+    /// How long digests are gathered before they are pushed.
+    public var digestsMs: UInt64 = 10
+    /// The most digests in one message: 4096 × 32 B = 128 KiB.
+    public var digestsPerMessage = 4_096
+    /// How long one accusation counts.
+    public var blameMs: UInt64 = 60_000
+    /// How long a host that was blamed enough is nobody's parent, and its pieces do not count.
+    public var exclusionMs: UInt64 = 60_000
+
+    // Bounds of what hosts can make the scheduler remember.
+
+    /// Hosts attached or in grace.
+    public var hostsMax = 20_000
+    /// Models known; beyond it the longest idle one is forgotten.
+    public var modelsMax = 10_000
+    /// Tasks known: 2 million tasks of some 100 pieces take about 2 GiB.
+    public var tasksMax = 2_000_000
+    /// References known; beyond it the longest idle one is forgotten.
+    public var referencesMax = 10_000
+    /// Resolve requests of one host waiting at a time.
+    public var requestsPerHostMax = 64
+    /// Models one host downloads at a time.
+    public var joinedPerHostMax = 256
+
+    /// The built-in values.
+    public init() {}
+}
