@@ -42,6 +42,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CLinuxFiles.h"
+
 // fcntl is variadic. Returns a new close-on-exec descriptor, or -1 with errno set.
 int martlet_dup_cloexec(int descriptor);
 
