@@ -53,3 +53,4 @@ static inline int martlet_errno(void) { return errno; }
 static inline const char *_Nullable martlet_error_text(int code) { return strerrordesc_np(code); }
 
 #include "CLinuxMachine.h"
+#include "CLinuxSockets.h"
