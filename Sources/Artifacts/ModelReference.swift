@@ -69,6 +69,11 @@ public struct ModelReference: Hashable, Sendable, CustomStringConvertible {
     }
 
     public var description: String { shownText }
+
+    /// The hub for references without a host: the value of `HF_ENDPOINT` checked, without trailing slashes, or the default when it is nil or empty.
+    public static func hubEndpoint(configured: String?) throws(ModelReferenceError) -> String {
+        try HubReference.checkedEndpoint(configured)
+    }
 }
 
 /// Why a model reference was refused: a closed code and one sentence with an example of what to write.
@@ -168,7 +173,7 @@ public struct HubReference: Hashable, Sendable {
         return (isLoopback(host) ? "http://" : "https://") + host
     }
 
-    private static func checkedEndpoint(_ text: String?) throws(ModelReferenceError) -> String {
+    fileprivate static func checkedEndpoint(_ text: String?) throws(ModelReferenceError) -> String {
         guard let text, !text.isEmpty else { return defaultEndpoint }
         var trimmed = text[...]
         while trimmed.hasSuffix("/") { trimmed = trimmed.dropLast() }

@@ -65,6 +65,9 @@ public final class HTTPClient: Sendable {
         return transfer
     }
 
+    /// Runs a short piece of work on the client's thread, where receivers run; false when the client was shut down.
+    public func onThread(_ work: @escaping @Sendable () -> Void) -> Bool { loop.post(.call(work)) }
+
     /// Reads a whole response of at most `bytesMax` bytes, whatever its status, retrying transient failures and statuses.
     ///
     /// A request without a total limit gets 60 seconds per try. Cancelling the task cancels the exchange.

@@ -38,7 +38,7 @@ final class HTTPExchange {
         martlet_curl_set_long(easy, CURLOPT_HTTP_VERSION, Int(CURL_HTTP_VERSION_1_1))
         martlet_curl_set_string(easy, CURLOPT_PROTOCOLS_STR, "http,https")
         martlet_curl_set_string(easy, CURLOPT_REDIR_PROTOCOLS_STR, isSecure ? "https" : "http,https")
-        martlet_curl_set_long(easy, CURLOPT_FOLLOWLOCATION, 1)
+        martlet_curl_set_long(easy, CURLOPT_FOLLOWLOCATION, request.followsRedirects ? 1 : 0)
         martlet_curl_set_long(easy, CURLOPT_MAXREDIRS, settings.redirectsMax)
         martlet_curl_set_long(easy, CURLOPT_UNRESTRICTED_AUTH, 0)
         martlet_curl_set_long(easy, CURLOPT_SSL_VERIFYPEER, 1)

@@ -19,6 +19,7 @@ final class HTTPLoop: @unchecked Sendable {
         case start(Pending)
         case resume(UInt64)
         case cancel(UInt64)
+        case call(@Sendable () -> Void)
         case stop
     }
 
@@ -86,6 +87,7 @@ final class HTTPLoop: @unchecked Sendable {
                 case .start(let pending): delayed.append(pending)
                 case .resume(let id): exchanges[id]?.resume()
                 case .cancel(let id): cancel(id)
+                case .call(let work): work()
                 case .stop: isStopping = true
                 }
             }
@@ -172,7 +174,13 @@ final class HTTPLoop: @unchecked Sendable {
             inbox.commands = []
             return taken
         }
-        for case .start(let pending) in late { delayed.append(pending) }
+        for command in late {
+            switch command {
+            case .start(let pending): delayed.append(pending)
+            case .call(let work): work()
+            case .resume, .cancel, .stop: break
+            }
+        }
         for id in exchanges.keys { cancel(id) }
         for id in delayed.map(\.id) { cancel(id) }
         curl_multi_cleanup(multi)

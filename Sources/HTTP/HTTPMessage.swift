@@ -16,6 +16,8 @@ public struct HTTPRequest: Hashable, Sendable {
     public var headers: [HTTPHeader]
     /// The whole exchange may take this long; 0 leaves only the client's connect and low-speed limits (for long streams).
     public var totalSecondsMax: Int
+    /// Whether redirects are followed; otherwise the redirect is the response.
+    public var followsRedirects = true
 
     /// Describes a request.
     public init(_ method: Method = .get, _ url: String, headers: [HTTPHeader] = [], totalSecondsMax: Int = 0) {
