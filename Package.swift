@@ -92,6 +92,14 @@ let package = Package(
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 
+        // Benchmarks.
+        .target(
+            name: "CAlternatives", path: "Bench/digests/CAlternatives", cSettings: shim,
+            linkerSettings: [.linkedLibrary("dl")]),
+        .executableTarget(
+            name: "bench-digests", dependencies: ["Artifacts", "CAlternatives", "Digests", "Memory", "System"],
+            path: "Bench/digests", exclude: ["CAlternatives"], swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),

@@ -45,7 +45,9 @@ public final class Arena: Sendable {
 
     private static let numbers = Atomic<UInt32>(1)
 
-    /// Makes an arena: maps, binds, touches and locks its memory. Blocks for about 0.1 s per GiB and thread.
+    /// Makes an arena: maps, binds, touches and locks its memory.
+    ///
+    /// Blocks while pages are touched: seconds per GiB on a virtual machine whose host has not lent it the memory yet.
     public init(_ configuration: ArenaConfiguration, topology: Topology = Topology()) throws(ArenaError) {
         let backing = try ArenaBacking.make(configuration, topology: topology)
         number = Self.numbers.wrappingAdd(1, ordering: .relaxed).oldValue
