@@ -10,7 +10,7 @@ import System
 /// Everything public may be called from any thread or task; nothing blocks but `stop`.
 public final class Engine: Sendable {
     private let mailbox: EngineMailbox
-    private let thread: Mutex<PinnedThread?>
+    private let thread: Mutex<PinnedThread<Void>?>
 
     /// Where others put what happened: rails' sinks, workers, the scheduler's stream.
     public var post: @Sendable (EngineEvent) -> Void { mailbox.post }
@@ -20,7 +20,7 @@ public final class Engine: Sendable {
         name: String, mailbox: EngineMailbox, make: @escaping @Sendable () -> Interpreter
     ) throws(Errno) {
         self.mailbox = mailbox
-        let started = try PinnedThread.start(name: name) { Engine.run(mailbox, make()) }
+        let started = try PinnedThread(name: name) { Engine.run(mailbox, make()) }
         thread = Mutex(started)
     }
 

@@ -42,8 +42,9 @@ public final class EngineMailbox: Sendable {
         if isClosed { return nil }
         let now = MonotonicClock.nowNs()
         if let untilNs, untilNs <= now { return [] }
-        bell.wait(limitNs: min((untilNs ?? .max) - now, 1_000_000_000))
-        bell.clear()
+        let limitNs = min((untilNs ?? .max) - now, 1_000_000_000)
+        _ = bell.wait(timeoutMs: Int32((limitNs + 999_999) / 1_000_000))
+        _ = bell.clear()
         return take().0
     }
 

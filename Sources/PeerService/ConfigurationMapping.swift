@@ -17,10 +17,10 @@ extension EngineConfiguration {
     /// What the configuration says of downloads and uploads.
     init(_ configuration: Configuration, identity: HostIdentity, isSeed: Bool) {
         var download = DownloadSettings()
-        download.readLimitNs = configuration[Schema.Swarm.pieceTimeout].nanoseconds
-        download.wantLimitNs = configuration[Schema.Swarm.wantTimeout].nanoseconds
-        var upload = UploadSettings()
-        upload.slotsTotal = Int(configuration[Schema.Peer.uploadSlots])
+        download.readTimeoutNs = configuration[Schema.Swarm.pieceTimeout].nanoseconds
+        download.wantTimeoutNs = configuration[Schema.Swarm.wantTimeout].nanoseconds
+        var upload: UploadSettings = isSeed ? .seed : .peer
+        upload.slotsMax = Int(configuration[Schema.Peer.uploadSlots])
         upload.leaseNs = configuration[Schema.Swarm.grantLease].nanoseconds
         self.init(
             host: identity.host, machine: identity.machine, isSeed: isSeed, download: download, upload: upload,

@@ -1,5 +1,6 @@
 import Artifacts
 import Configuration
+import Storage
 import System
 import Transport
 
@@ -24,9 +25,16 @@ struct HostIdentity: Sendable {
         self.host = host
         incarnation = WallClock.nowMilliseconds()
         cluster = configuration[Schema.Cluster.name]
-        machine = configuration[Schema.Peer.machine] ?? MachineName.fromBootID() ?? name
+        machine = configuration[Schema.Peer.machine] ?? HostIdentity.machineName ?? name
         zone = configuration[Schema.Peer.zone] ?? ""
         rack = configuration[Schema.Peer.rack] ?? ""
+    }
+
+    /// A name that all processes on one running kernel share and no other machine has: its boot id.
+    private static var machineName: String? {
+        let boot = BootID.current()
+        guard boot != .unknown else { return nil }
+        return boot.bytes.map { String($0, radix: 16) }.joined(separator: "-")
     }
 
     /// How links introduce us.

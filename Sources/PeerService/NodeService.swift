@@ -64,7 +64,7 @@ struct NodeService: NodeHandler {
             result.alreadyThere = UInt32(placed.count { $0.how == .kept })
         }
         result.seconds = Double(MonotonicClock.nowNs() - began) / 1e9
-        result.residentBytesMax = ProcessUsage.current().residentBytesMax
+        result.residentBytesMax = ProcessUsage.residentBytesPeak() ?? 0
         return result
     }
 
@@ -209,7 +209,7 @@ struct NodeService: NodeHandler {
             schedulerAttached: peer.scheduler.attachedTo != nil, managerAttached: peer.managerAttached(),
             addresses: peer.addresses, version: peer.version, storeBytes: usage.usedBytes,
             storeBudgetBytes: usage.budgetBytes ?? 0, slotsBytes: UInt64(peer.arena.lengthBytes),
-            residentBytesMax: ProcessUsage.current().residentBytesMax, notes: peer.arena.report)
+            residentBytesMax: ProcessUsage.residentBytesPeak() ?? 0, notes: peer.arena.report)
     }
 
     func setPinned(_ request: Wire.SetPinnedRequest, context: RPCServerContext) async throws -> Wire.SetPinnedResponse {

@@ -84,7 +84,7 @@ public final class PeerServer: Sendable {
         let arena = try Arena(
             ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
         for note in arena.report { log.info("memory", ["note": .text(note)]) }
-        let cores = max(1, Topology().onlineCPUs.count)
+        let cores = max(1, Topology().allowedCPUs.count)
         let threads = configuration[Schema.Peer.workers] == 0 ? cores : Int(configuration[Schema.Peer.workers])
         let workers = try WorkerPool(WorkerConfiguration(name: "worker", threadCount: threads, queueLimit: 4096))
         let blocking = BlockingPool(workers)
@@ -136,19 +136,26 @@ public final class PeerServer: Sendable {
         for task in tasks.withLock({ $0 }) { task.cancel() }
         await server?.shutdown(grace: .seconds(1))
         observability?.stop()
-        await withCheckedContinuation { continuation in
-            // Joining threads blocks: not in the cooperative pool.
-            let finish: @Sendable () -> Void = { [parts, rails, workers, origins, log] in
-                for rail in rails { rail.shutdown() }
-                origins.shutdown()
-                parts.engine.stop()
-                workers.stop()
-                do throws(StorageError) { try parts.store.close() } catch {
-                    log.error("store", ["note": .text(error.description)])
-                }
-                continuation.resume()
+        // Joining threads blocks: not in the cooperative pool.
+        let (ending, ended) = AsyncStream<Void>.makeStream()
+        let finish: @Sendable () -> Void = { [parts, rails, workers, origins, log] in
+            for rail in rails { rail.shutdown() }
+            origins.shutdown()
+            parts.engine.stop()
+            workers.stop()
+            do throws(StorageError) { try parts.store.close() } catch {
+                log.error("store", ["note": .text(error.description)])
             }
-            do throws(Errno) { try PinnedThread.detached(name: "stop", finish) } catch { finish() }
+        }
+        do throws(Errno) {
+            let thread = try PinnedThread(name: "stop") {
+                finish()
+                ended.finish()
+            }
+            for await _ in ending {}
+            thread.join()
+        } catch {
+            finish()
         }
     }
 
