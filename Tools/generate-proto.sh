@@ -19,7 +19,8 @@ for service in health/v1:HealthV1 reflection/v1:ReflectionV1 reflection/v1alpha:
     generate Sources/RPC/Generated "import=Protobuf,nested=true,namespace=$package:${service##*:}" proto/grpc/"$path"/*.proto
 done
 
-out=Tests/RPCTests/Generated
+# What the tests speak.
+out=Tests/EchoService/Generated
 rm -rf "$out" && mkdir -p "$out"
-protoc -ITests/RPCTests/proto "$plugin" "--martlet_out=$out" \
-    --martlet_opt=import=Protobuf,import=RPC,namespace=martlet.test.v1:EchoV1 Tests/RPCTests/proto/echo.proto
+protoc -ITests/interop "$plugin" "--martlet_out=$out" \
+    --martlet_opt=import=Protobuf,import=RPC,namespace=martlet.test.v1:EchoV1 Tests/interop/echo.proto

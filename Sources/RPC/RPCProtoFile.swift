@@ -57,12 +57,16 @@ private struct FileContents: ProtoMessage {
 
     var package = ""
     var imports: [String] = []
-    var types: [Declaration] = []
-    var services: [Declaration] = []
+    var messages: [MessageContents] = []
+    var enums: [ListContents] = []
+    var services: [ListContents] = []
 
     var symbols: Set<String> {
+        let prefix = package.isEmpty ? "" : "\(package)."
         var symbols: Set<String> = []
-        for type in types + services { type.collect(in: package, &symbols) }
+        for message in messages { message.collect(prefix, &symbols) }
+        for list in enums { list.collect(prefix, membersPrefix: prefix, &symbols) }
+        for list in services { list.collect(prefix, membersPrefix: "\(prefix)\(list.name).", &symbols) }
         return symbols
     }
 
@@ -71,8 +75,8 @@ private struct FileContents: ProtoMessage {
             switch tag {
             case 2 << 3 | 2: package = try reader.string()
             case 3 << 3 | 2: imports.append(try reader.string())
-            // message_type, enum_type; service.
-            case 4 << 3 | 2, 5 << 3 | 2: types.append(try reader.message())
+            case 4 << 3 | 2: messages.append(try reader.message())
+            case 5 << 3 | 2: enums.append(try reader.message())
             case 6 << 3 | 2: services.append(try reader.message())
             default: try reader.skip(tag)
             }
@@ -82,18 +86,48 @@ private struct FileContents: ProtoMessage {
     func encode(to writer: inout ProtoWriter) { preconditionFailure("FileContents is only read") }
 }
 
-/// A named thing that may hold others: a DescriptorProto, EnumDescriptorProto or ServiceDescriptorProto.
-private struct Declaration: ProtoMessage {
+/// A DescriptorProto's names.
+private struct MessageContents: ProtoMessage {
     static var protoName: String { "google.protobuf.DescriptorProto" }
 
     var name = ""
-    /// Fields of a message (2), values of an enumeration (2), methods of a service (2), nested messages (3) and enums (4).
-    var members: [Declaration] = []
+    var fields: [Named] = []
+    var messages: [MessageContents] = []
+    var enums: [ListContents] = []
 
-    func collect(in scope: String, _ symbols: inout Set<String>) {
-        let fullName = scope.isEmpty ? name : "\(scope).\(name)"
-        symbols.insert(fullName)
-        for member in members { member.collect(in: fullName, &symbols) }
+    func collect(_ prefix: String, _ symbols: inout Set<String>) {
+        let inner = "\(prefix)\(name)."
+        symbols.insert("\(prefix)\(name)")
+        for field in fields { symbols.insert("\(inner)\(field.name)") }
+        for message in messages { message.collect(inner, &symbols) }
+        for list in enums { list.collect(inner, membersPrefix: inner, &symbols) }
+    }
+
+    mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+        while let tag = try reader.nextTag() {
+            switch tag {
+            case 1 << 3 | 2: name = try reader.string()
+            case 2 << 3 | 2: fields.append(try reader.message())
+            case 3 << 3 | 2: messages.append(try reader.message())
+            case 4 << 3 | 2: enums.append(try reader.message())
+            default: try reader.skip(tag)
+            }
+        }
+    }
+
+    func encode(to writer: inout ProtoWriter) { preconditionFailure("MessageContents is only read") }
+}
+
+/// An EnumDescriptorProto's or ServiceDescriptorProto's names. An enumeration's values stand beside it, not in it.
+private struct ListContents: ProtoMessage {
+    static var protoName: String { "google.protobuf.ServiceDescriptorProto" }
+
+    var name = ""
+    var members: [Named] = []
+
+    func collect(_ prefix: String, membersPrefix: String, _ symbols: inout Set<String>) {
+        symbols.insert("\(prefix)\(name)")
+        for member in members { symbols.insert("\(membersPrefix)\(member.name)") }
     }
 
     mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -101,12 +135,28 @@ private struct Declaration: ProtoMessage {
             switch tag {
             case 1 << 3 | 2: name = try reader.string()
             case 2 << 3 | 2: members.append(try reader.message())
-            case 3 << 3 | 2: members.append(try reader.message())
-            case 4 << 3 | 2: members.append(try reader.message())
             default: try reader.skip(tag)
             }
         }
     }
 
-    func encode(to writer: inout ProtoWriter) { preconditionFailure("Declaration is only read") }
+    func encode(to writer: inout ProtoWriter) { preconditionFailure("ListContents is only read") }
+}
+
+/// A field's, value's or method's name.
+private struct Named: ProtoMessage {
+    static var protoName: String { "google.protobuf.FieldDescriptorProto" }
+
+    var name = ""
+
+    mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+        while let tag = try reader.nextTag() {
+            switch tag {
+            case 1 << 3 | 2: name = try reader.string()
+            default: try reader.skip(tag)
+            }
+        }
+    }
+
+    func encode(to writer: inout ProtoWriter) { preconditionFailure("Named is only read") }
 }

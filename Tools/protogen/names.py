@@ -6,6 +6,8 @@ KEYWORDS = set(
     "protocol public repeat rethrows return self Self static struct subscript super switch throw throws true try "
     "typealias var where while Any Type".split()
 )
+# Not to be had as members even in backticks, or members that every message has.
+TAKEN = {"self", "Self", "Type", "init", "hash", "hashValue", "encode", "decode", "protoName", "protobufBytes"}
 UPPER = {"id": "ID", "ids": "IDs", "url": "URL", "urls": "URLs", "http": "HTTP", "https": "HTTPS"}
 
 
@@ -23,6 +25,8 @@ def lower_camel(name):
 
 
 def escaped(name):
+    if name in TAKEN:
+        return name + "_"
     return f"`{name}`" if name in KEYWORDS else name
 
 

@@ -49,7 +49,7 @@ extension EchoV1 {
         public var payload: [UInt8] = []
         /// Field 3, `times`.
         public var times: UInt32 = 0
-        /// What the handler does: empty, `fail`, `crash`, `wait`, `metadata`, `peer`.
+        /// What the handler does besides: see EchoService.
         public var action: String = ""
 
         public init() {}
@@ -198,12 +198,12 @@ extension EchoV1 {
         /// Names that Swift keeps for itself, and a tag of several bytes.
         public var `default`: String = ""
         /// Field 100000, `self`.
-        public var `self`: UInt32 = 0
+        public var self_: UInt32 = 0
 
         public init() {}
 
         /// A message with these fields.
-        public init(aDouble: Double = 0, aFloat: Float = 0, anInt32: Int32 = 0, anInt64: Int64 = 0, aUint32: UInt32 = 0, aUint64: UInt64 = 0, aSint32: Int32 = 0, aSint64: Int64 = 0, aFixed32: UInt32 = 0, aFixed64: UInt64 = 0, aSfixed32: Int32 = 0, aSfixed64: Int64 = 0, aBool: Bool = false, aString: String = "", someBytes: [UInt8] = [], colour: EchoV1.Colour = .unspecified, inner: EchoV1.Everything.Inner? = nil, maybeNumber: UInt32? = nil, maybeText: String? = nil, maybeColour: EchoV1.Colour? = nil, numbers: [Int64] = [], fixedNumbers: [UInt32] = [], doubles: [Double] = [], texts: [String] = [], blobs: [[UInt8]] = [], colours: [EchoV1.Colour] = [], inners: [EchoV1.Everything.Inner] = [], unpacked: [UInt64] = [], counts: [String: UInt32] = [:], innersByNumber: [Int32: EchoV1.Everything.Inner] = [:], blobsByFlag: [Bool: [UInt8]] = [:], choice: Choice? = nil, `default`: String = "", `self`: UInt32 = 0) {
+        public init(aDouble: Double = 0, aFloat: Float = 0, anInt32: Int32 = 0, anInt64: Int64 = 0, aUint32: UInt32 = 0, aUint64: UInt64 = 0, aSint32: Int32 = 0, aSint64: Int64 = 0, aFixed32: UInt32 = 0, aFixed64: UInt64 = 0, aSfixed32: Int32 = 0, aSfixed64: Int64 = 0, aBool: Bool = false, aString: String = "", someBytes: [UInt8] = [], colour: EchoV1.Colour = .unspecified, inner: EchoV1.Everything.Inner? = nil, maybeNumber: UInt32? = nil, maybeText: String? = nil, maybeColour: EchoV1.Colour? = nil, numbers: [Int64] = [], fixedNumbers: [UInt32] = [], doubles: [Double] = [], texts: [String] = [], blobs: [[UInt8]] = [], colours: [EchoV1.Colour] = [], inners: [EchoV1.Everything.Inner] = [], unpacked: [UInt64] = [], counts: [String: UInt32] = [:], innersByNumber: [Int32: EchoV1.Everything.Inner] = [:], blobsByFlag: [Bool: [UInt8]] = [:], choice: Choice? = nil, `default`: String = "", self_: UInt32 = 0) {
             self.aDouble = aDouble
             self.aFloat = aFloat
             self.anInt32 = anInt32
@@ -237,7 +237,7 @@ extension EchoV1 {
             self.blobsByFlag = blobsByFlag
             self.choice = choice
             self.`default` = `default`
-            self.`self` = `self`
+            self.self_ = self_
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -356,7 +356,7 @@ extension EchoV1 {
                 case 290:
                     self.`default` = try reader.string()
                 case 800000:
-                    self.`self` = try reader.scalar(ProtoUInt32.self)
+                    self.self_ = try reader.scalar(ProtoUInt32.self)
                 default: try reader.skip(tag)
                 }
             }
@@ -417,7 +417,7 @@ extension EchoV1 {
             case nil: break
             }
             if !self.`default`.isEmpty { writer.string(36, self.`default`) }
-            if self.`self` != 0 { writer.scalar(100000, ProtoUInt32.self, self.`self`) }
+            if self.self_ != 0 { writer.scalar(100000, ProtoUInt32.self, self.self_) }
         }
 
         /// The cases of `choice`.
