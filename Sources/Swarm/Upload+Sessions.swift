@@ -31,6 +31,9 @@ extension Upload {
         queue.removeAll { $0.session == session }
         endSlots { $0.session == session }
         tasks[task]!.sessions.removeAll { $0 == session }
+        for index in tasks[task]!.firsts.indices where tasks[task]!.firsts[index].session == session {
+            tasks[task]!.firsts[index].dueNs = 0
+        }
         if tasks[task]!.sessions.isEmpty {
             tasks[task] = nil
             tasksWithNews.removeAll { $0 == task }
@@ -42,25 +45,6 @@ extension Upload {
         for session in (links[link]?.sessions.keys.sorted() ?? []) {
             endSession(UploadSessionID(link: link, session: session))
         }
-    }
-
-    /// Another piece is here: children with a session on its task hear of it, many at a time.
-    mutating func kept(_ task: TaskID, _ piece: PieceIndex, _ nowNs: UInt64) {
-        guard tasks[task] != nil, tasks[task]!.held.insert(piece) else { return }
-        if tasks[task]!.news.isEmpty {
-            tasks[task]!.newsDueNs = nowNs + settings.haveWaitNs
-            tasksWithNews.append(task)
-        }
-        tasks[task]!.news.append(piece)
-        if tasks[task]!.news.count >= settings.haveBatchMax { tellNews(task) }
-    }
-
-    /// Tells every child of a task what was kept since the last time.
-    mutating func tellNews(_ task: TaskID) {
-        tasksWithNews.removeAll { $0 == task }
-        guard let news = tasks[task]?.news, !news.isEmpty else { return }
-        tasks[task]!.news = []
-        for session in tasks[task]!.sessions { actions.append(.sendHave(session, news)) }
     }
 
     /// A task is gone from here: its sessions end.

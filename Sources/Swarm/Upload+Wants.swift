@@ -70,6 +70,9 @@ extension Upload {
             slots[index].state = .granted(sinceNs: nowNs, untilNs: nowNs + settings.leaseNs)
             tasks[slots[index].task]!.served[Int(piece.value)] += 1
             counted.granted += 1
+            if let waitNs = settings.firstChildWaitNs {
+                firstChildReads(slots[index].task, piece, session, dueNs: nowNs + waitNs)
+            }
             actions.append(.grant(session, piece, leaseNs: settings.leaseNs))
         case (.exporting, false):
             slots.remove(at: index)
@@ -87,6 +90,7 @@ extension Upload {
         queue.removeAll { $0.session == session && $0.piece == piece }
         for slot in slots where slot.session == session && slot.piece == piece {
             guard case .granted(let sinceNs, _) = slot.state else { continue }
+            firstChildReads(slot.task, piece, session, dueNs: nowNs + settings.firstChildMarginNs)
             serviceNs = (serviceNs * 7 + (nowNs - sinceNs)) / 8
             if let offences = links[session.link]?.offences, offences > 0 {
                 links[session.link]!.offences = offences - 1
@@ -129,7 +133,7 @@ extension Upload {
             counted.leasesLost += 1
             offend(slot.session.link, "it holds pieces longer than their leases")
         }
-        for task in tasksWithNews where tasks[task]!.newsDueNs <= nowNs { tellNews(task) }
+        expireNews(nowNs)
     }
 
     /// Checks the sums that every decision rests on, for tests and simulation.

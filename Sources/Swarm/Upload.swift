@@ -52,9 +52,27 @@ public struct Upload: Sendable {
         var served: [UInt32]
         /// In the order they were opened.
         var sessions: [UploadSessionID] = []
-        /// Kept since the last `sendHave`.
-        var news: [PieceIndex] = []
+        /// Kept since the last `sendHave`, and whom it is for.
+        var news: [News] = []
         var newsDueNs: UInt64 = 0
+        /// New pieces that only one child was told of so far.
+        var firsts: [First] = []
+        /// Whose turn it is to be the first child.
+        var nextFirst = 0
+    }
+
+    /// A new piece, and which sessions of its task hear of it.
+    struct News: Sendable {
+        enum Audience: Sendable, Hashable { case all, only(UploadSessionID), others(UploadSessionID) }
+        let piece: PieceIndex
+        let audience: Audience
+    }
+
+    /// A new piece that one child was told of, and when the others are.
+    struct First: Sendable {
+        let piece: PieceIndex
+        let session: UploadSessionID
+        var dueNs: UInt64
     }
 
     let settings: UploadSettings
@@ -64,7 +82,7 @@ public struct Upload: Sendable {
     var slots: [Slot] = []
     /// In the order they were asked.
     var queue: [QueuedWant] = []
-    /// Tasks with news, in the order the news came.
+    /// Tasks with news or first children, in the order the news came.
     var tasksWithNews: [TaskID] = []
     /// Decayed average of how long a grant is held.
     var serviceNs: UInt64 = 100_000_000
@@ -105,7 +123,10 @@ public struct Upload: Sendable {
         for slot in slots {
             if case .granted(_, let untilNs) = slot.state { earliest = min(earliest, untilNs) }
         }
-        for task in tasksWithNews { earliest = min(earliest, tasks[task]?.newsDueNs ?? .max) }
+        for task in tasksWithNews {
+            if let task = tasks[task], !task.news.isEmpty { earliest = min(earliest, task.newsDueNs) }
+            for first in tasks[task]?.firsts ?? [] { earliest = min(earliest, first.dueNs) }
+        }
         return earliest == .max ? nil : earliest
     }
 

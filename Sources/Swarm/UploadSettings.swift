@@ -20,6 +20,12 @@ public struct UploadSettings: Sendable, Hashable {
     public var haveWaitNs: UInt64 = 5_000_000
     /// … or once so many wait.
     public var haveBatchMax = 64
+    /// Whether a new piece is told to one child first, and to the others once that child has read it: a source that many wait
+    /// for then sends each piece once, and the children the copies. nil: told to all at once. Otherwise how long the first
+    /// child has to begin reading before all are told.
+    public var firstChildWaitNs: UInt64?
+    /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them itself).
+    public var firstChildMarginNs: UInt64 = 50_000_000
     /// Bounds on what a busy answer asks the child to wait.
     public var retryMinNs: UInt64 = 10_000_000
     /// See `retryMinNs`.
@@ -34,6 +40,7 @@ public struct UploadSettings: Sendable, Hashable {
         settings.slotsMax = 64
         settings.slotsPerLinkMax = 8
         settings.queuedWantsMax = 1024
+        settings.firstChildWaitNs = 500_000_000
         return settings
     }()
 
