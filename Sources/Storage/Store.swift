@@ -111,15 +111,27 @@ public final class Store: Sendable {
         }
     }
 
-    /// Ends a download that is to be resumed some other time: its pieces stay and are served, but its model may be evicted.
+    /// Ends a download, one for each `open`, that is to be resumed some other time: its pieces stay and are served, but its model
+    /// may be evicted.
     public func pause(_ task: TaskID) { self.task(task)?.pause() }
 
-    /// Removes a task and its file, whatever its state; sources in use go on reading what was there.
+    /// Removes what is held of a task, whatever its state; sources in use go on reading what was there.
+    ///
+    /// While it is being downloaded it stays open and begins with an empty file.
     ///
     /// - Throws: `.conflict` while it is being published; `.io`. Unknown tasks are no error.
     public func forget(_ task: TaskID) throws(StorageError) {
         try making.withLock { (_) throws(StorageError) in
             guard let file = self.task(task) else { return }
+            if file.isRunning {
+                do throws(StorageError) { return try file.startOver() } catch {
+                    if error.code == .conflict { throw error }
+                    // There is nothing to go on with: whoever downloads it is told that it is unknown.
+                    _ = file.retire(force: true)
+                    contents.withLock { $0.tasks[task] = nil }
+                    throw error
+                }
+            }
             guard file.retire(force: true) else {
                 throw StorageError(
                     .conflict, "\(task) is being published; wait for that before forgetting it")

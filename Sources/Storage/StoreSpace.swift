@@ -4,13 +4,12 @@ import System
 extension Store {
     /// How full the store is.
     public var usage: StoreUsage {
-        get throws(StorageError) {
-            let free = try freeBytes()
-            return contents.withLock { contents in
-                StoreUsage(
-                    budgetBytes: configuration.budgetBytes, usedBytes: contents.usedBytes,
-                    pinnedBytes: contents.bytes { $0.isPinned }, freeBytes: free)
-            }
+        // A file system that does not even answer has nothing free.
+        let free = (try? freeBytes()) ?? 0
+        return contents.withLock { contents in
+            StoreUsage(
+                budgetBytes: configuration.budgetBytes, usedBytes: contents.usedBytes,
+                pinnedBytes: contents.bytes { $0.isPinned }, freeBytes: free)
         }
     }
 
@@ -34,10 +33,10 @@ extension Store {
         }
         let lack = try lackBytes(for: sizeBytes)
         let evictable = contents.withLock { $0.evictableBytes }
-        guard lack <= evictable else { throw try noSpace(sizeBytes) }
+        guard lack <= evictable else { throw noSpace(sizeBytes) }
         while try lackBytes(for: sizeBytes) > 0 {
             let (model, files) = contents.withLock { $0.takeOutLeastRecentlyUsed() }
-            guard model != nil || !files.isEmpty else { throw try noSpace(sizeBytes) }
+            guard model != nil || !files.isEmpty else { throw noSpace(sizeBytes) }
             try storing("evict a model from \(directories.path)") { () throws(Errno) in
                 if let model { try removeManifest(model) }
                 try discard(files, directories)
@@ -65,8 +64,8 @@ extension Store {
         return subtract(space.availableBytes, promised)
     }
 
-    private func noSpace(_ sizeBytes: UInt64) throws(StorageError) -> StorageError {
-        let usage = try usage
+    private func noSpace(_ sizeBytes: UInt64) -> StorageError {
+        let usage = usage
         let unpinned = contents.withLock { contents in
             contents.models.contains { !$0.value.isPinned && contents.isInUse($0.key) }
         }
@@ -88,11 +87,9 @@ private func subtract(_ left: UInt64, _ right: UInt64) -> UInt64 { left > right 
 extension TaskFile {
     /// What the file has still to take from the disk: nothing where it was given its blocks at the start.
     fileprivate var promisedBytes: UInt64 {
-        state.withLock { state in
-            guard state.phase == .partial, let data = state.data else { return 0 }
-            let allocated = (try? data.descriptor.status().allocatedBytes) ?? sizeBytes
-            return subtract(sizeBytes, allocated)
-        }
+        guard isRunning else { return 0 }
+        let there = try? directories.tasks.status(name(TaskFile.partialName))
+        return subtract(sizeBytes, there?.allocatedBytes ?? sizeBytes)
     }
 }
 

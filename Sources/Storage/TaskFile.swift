@@ -48,6 +48,8 @@ public final class TaskFile: Sendable {
     public var held: PieceSet { state.withLock { $0.held } }
     /// Whether the whole file was checked; it never changes afterwards.
     public var isPublished: Bool { state.withLock { $0.phase == .published } }
+    /// Whether someone is downloading it.
+    var isRunning: Bool { state.withLock { $0.phase == .partial && $0.downloads > 0 } }
     /// Whether pieces wait to be digested again after a crash of the machine; `Store.open` does that.
     public var hasDoubtfulPieces: Bool { state.withLock { !$0.doubtful.isEmpty } }
     /// The digest of a held piece.
@@ -70,8 +72,9 @@ public final class TaskFile: Sendable {
     ///   - bytes: the whole piece; traps on another length.
     ///   - digest: the digest of these bytes, which the caller has computed.
     /// - Returns: false when the piece was held already with this digest; nothing was written.
-    /// - Throws: `.noSpace`, `.io` (nothing is recorded; may be tried again); `.conflict` when it is held with another digest
-    ///   (`drop` it first) or the task is not open; `.unknownTask` when it was forgotten.
+    ///   A piece held with another digest (which must have been withdrawn) is dropped, then kept anew.
+    /// - Throws: `.noSpace`, `.io` (nothing is recorded; may be tried again); `.conflict` when the task is not open or another
+    ///   thread is writing the piece with another digest; `.unknownTask` when it was forgotten.
     @discardableResult
     public func keep(
         _ piece: PieceIndex, bytes: UnsafeRawBufferPointer, digest: Digest
@@ -80,10 +83,11 @@ public final class TaskFile: Sendable {
         precondition(
             UInt64(bytes.count) == range.length,
             "\(piece) of \(task) has \(range.length) bytes, not \(bytes.count)")
+        if let old = self.digest(of: piece), old != digest { try drop(piece) }
         guard let file = try beginWriting(piece, digest) else { return false }
         var failure: Errno? = nil
         do { try directories.write(bytes, at: range.offset, of: file.descriptor) } catch { failure = error }
-        return try endWriting(piece, digest, failure)
+        return try endWriting(piece, digest, file, failure)
     }
 
     private func beginWriting(_ piece: PieceIndex, _ digest: Digest) throws(StorageError) -> OpenFile? {
@@ -93,22 +97,20 @@ public final class TaskFile: Sendable {
                 if state.digests[Int(piece.value)] == digest { return nil }
                 throw StorageError(
                     .conflict,
-                    "\(piece) of \(task) is held with another digest; drop it before keeping it anew")
+                    "\(piece) of \(task) was kept with another digest meanwhile; try again")
             }
             if let other = state.writing[piece], other.digest != digest {
                 throw StorageError(
                     .conflict, "\(piece) of \(task) is being written with another digest; try again")
             }
-            guard let data = state.data else {
-                throw StorageError(
-                    .conflict, "\(task) is not open for a download; open it before keeping pieces")
-            }
+            let data = try writer(&state)
             state.writing[piece, default: (digest, 0)].threads += 1
             return data
         }
     }
 
-    private func endWriting(_ piece: PieceIndex, _ digest: Digest, _ failure: Errno?) throws(StorageError)
+    private func endWriting(_ piece: PieceIndex, _ digest: Digest, _ file: OpenFile, _ failure: Errno?)
+        throws(StorageError)
         -> Bool
     {
         try state.withLock { (state) throws(StorageError) -> Bool in
@@ -117,7 +119,8 @@ public final class TaskFile: Sendable {
             if let failure {
                 throw StorageError(cannot: "write \(piece) of \(task) in \(directories.path)", failure)
             }
-            if state.phase == .forgotten { throw forgotten }
+            // Not the file we wrote to: it was forgotten, and perhaps begun anew.
+            guard state.data === file else { throw forgotten }
             if state.held.contains(piece) { return false }
             do throws(Errno) { try state.journal.append(.kept(piece, digest), directories) } catch {
                 throw StorageError(cannot: "record \(piece) of \(task) in \(directories.path)", error)
@@ -142,6 +145,7 @@ public final class TaskFile: Sendable {
                         "\(task) is published or forgotten; its pieces cannot be dropped one by one")
                 }
                 guard state.held.contains(piece) else { return }
+                _ = try writer(&state)
                 do throws(Errno) {
                     try state.journal.append(.dropped(piece), directories)
                     try state.journal.file?.descriptor.syncData()
@@ -170,13 +174,14 @@ public final class TaskFile: Sendable {
         }
     }
 
-    /// Reads a piece back and digests it.
+    /// Reads a piece back and digests it, by the algorithm it was kept with.
     public func rehash(_ piece: PieceIndex) throws(StorageError) -> Digest {
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: Int(layout.range(of: piece).length), alignment: 4096)
         defer { buffer.deallocate() }
         try read(piece, into: buffer)
-        return Digests.piece(UnsafeRawBufferPointer(buffer))
+        return Digests.digest(
+            digest(of: piece)?.algorithm ?? Digests.pieceAlgorithm, UnsafeRawBufferPointer(buffer))
     }
 
     /// Opens the file for exporting pieces; it is not evicted until `TaskSource.unuse`.
@@ -214,11 +219,11 @@ public final class TaskFile: Sendable {
         }
     }
 
-    /// Stops the download: descriptors are closed, and the task may be evicted with its model.
+    /// Ends one download; with the last, descriptors are closed, and the task may be evicted with its model.
     func pause() {
         state.withLock { state in
-            state.isRunning = false
-            guard state.phase == .partial, state.writing.isEmpty else { return }
+            state.downloads = max(0, state.downloads - 1)
+            guard state.downloads == 0, state.phase == .partial, state.writing.isEmpty else { return }
             state.data = nil
             state.journal.file = nil
         }
@@ -229,7 +234,7 @@ public final class TaskFile: Sendable {
         state.withLock { state in
             guard state.phase != .publishing, force || state.isIdle else { return false }
             state.phase = .forgotten
-            state.isRunning = false
+            state.downloads = 0
             state.data = nil
             state.journal.file = nil
             return true

@@ -27,10 +27,17 @@ extension TaskFile {
             if let begun = hasher.take() { whole = begun }
             let begin = whole.hashedBytes
             let (file, prefix) = state.withLock { state -> (OpenFile?, UInt64) in
-                guard state.phase == .partial, let data = state.data else { return (nil, 0) }
-                return (data, heldPrefix(state.held, from: begin))
+                guard state.phase == .partial,
+                    state.held.contains(PieceIndex(begin / UInt64(layout.pieceBytes)))
+                else {
+                    return (nil, 0)
+                }
+                return (try? writer(&state), heldPrefix(state.held, from: begin))
             }
-            guard let file else { return nil }
+            guard let file else {
+                hasher = consume whole
+                return nil
+            }
             do throws(Errno) {
                 try whole.advance(over: file.descriptor, to: min(prefix, begin + limitBytes))
             } catch {
@@ -80,7 +87,7 @@ extension TaskFile {
             case .forgotten: throw forgotten
             case .publishing:
                 throw StorageError(.conflict, "\(task) is being published already; wait for that")
-            case .partial: break
+            case .partial, .emptying: break
             }
             guard state.held.isFull, state.writing.isEmpty else {
                 throw StorageError(
@@ -88,9 +95,7 @@ extension TaskFile {
                     "\(task) lacks \(state.held.capacity - state.held.count) pieces; fetch them before publishing"
                 )
             }
-            guard let data = state.data else {
-                throw StorageError(.conflict, "\(task) is not open for a download; open it before publishing")
-            }
+            let data = try writer(&state)
             state.phase = .publishing
             return data
         }
@@ -126,7 +131,7 @@ extension TaskFile {
         try directories.tasks.sync()
         state.withLock { state in
             state.phase = .published
-            state.isRunning = false
+            state.downloads = 0
             state.data = nil
             state.journal.file = nil
         }

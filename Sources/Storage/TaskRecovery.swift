@@ -4,10 +4,18 @@ import System
 
 // How a task comes to be: created, found at the start of the store, opened for a download.
 extension TaskFile {
-    /// Makes a new task's directory whole in `tmp`, then names it into place, so that a half-made one is never found.
+    /// Makes a new task, not yet open for a download.
     static func create(
         _ task: TaskID, sizeBytes: UInt64, _ directories: StoreDirectories
     ) throws(StorageError) -> TaskFile {
+        let header = try createDirectory(of: task, sizeBytes: sizeBytes, directories)
+        return TaskFile(task, sizeBytes: sizeBytes, directories, TaskState(empty: header))
+    }
+
+    /// Makes a new task's directory whole in `tmp`, then names it into place, so that a half-made one is never found.
+    private static func createDirectory(
+        of task: TaskID, sizeBytes: UInt64, _ directories: StoreDirectories
+    ) throws(StorageError) -> JournalHeader {
         let header = JournalHeader(task: task, fileBytes: sizeBytes, boot: directories.boot)
         let temporary = directories.temporaryName()
         do throws(Errno) {
@@ -28,15 +36,39 @@ extension TaskFile {
             throw StorageError(
                 cannot: "make room for \(task) (\(byteText(sizeBytes))) in \(directories.path)", error)
         }
-        let pieces = PieceLayout(fileBytes: sizeBytes).count
-        return TaskFile(
-            task, sizeBytes: sizeBytes, directories,
-            TaskState(
-                phase: .partial, held: PieceSet(capacity: pieces),
-                digests: Array(repeating: nil, count: pieces),
-                isStale: false,
-                journal: JournalWriter(
-                    endOffset: UInt64(JournalHeader.sizeBytes), records: 0, chain: header.chain)))
+        return header
+    }
+
+    /// Throws away what is kept and begins with an empty file, under the downloads that are running.
+    ///
+    /// Sources in use go on reading the old file. Pieces being written meanwhile are lost: their threads are told so.
+    func startOver() throws(StorageError) {
+        try opening.withLock { (_) throws(StorageError) in
+            try state.withLock { (state) throws(StorageError) in
+                guard state.phase == .partial else {
+                    throw StorageError(
+                        .conflict, "\(task) is being published; wait for that before forgetting it")
+                }
+                // Nobody serves or writes it while it changes places.
+                state.phase = .emptying
+                state.held = PieceSet(capacity: layout.count)
+                state.data = nil
+                state.journal.file = nil
+                state.reader = nil
+            }
+            hasher.withLock { $0 = nil }
+            do throws(Errno) { try discard([self], directories) } catch {
+                throw StorageError(cannot: "remove \(task) from \(directories.path)", error)
+            }
+            let header = try TaskFile.createDirectory(of: task, sizeBytes: sizeBytes, directories)
+            state.withLock { state in
+                var fresh = TaskState(empty: header)
+                fresh.downloads = state.downloads
+                fresh.uses = state.uses
+                fresh.writing = state.writing
+                state = fresh
+            }
+        }
     }
 
     /// Why a directory under `tasks` is not believed.
@@ -105,39 +137,51 @@ extension TaskFile {
         }
     }
 
-    /// Opens the file for writing; idempotent.
+    /// Counts one download more, until `pause`; nothing to do for a published task.
     ///
     /// After a crash of the machine, digests again what was not synced then (see the type's comment), drops what is wrong,
     /// syncs, and begins a journal under this boot.
     func openForDownload() throws(StorageError) {
         try opening.withLock { (_) throws(StorageError) in
-            let isOpen = try state.withLock { (state) throws(StorageError) -> Bool in
+            let isStale = try state.withLock { (state) throws(StorageError) -> Bool in
                 if state.phase == .forgotten { throw forgotten }
-                guard state.phase == .partial else { return true }
-                state.isRunning = true
-                return state.data != nil
+                if state.phase != .published { state.downloads += 1 }
+                return state.phase == .partial && state.isStale
             }
-            if isOpen { return }
+            guard isStale else { return }
             do throws(Errno) {
-                let data = OpenFile(try directories.tasks.open(name(TaskFile.partialName), .write))
-                try readmitDoubtful(data)
-                let journal = OpenFile(try directories.tasks.open(name(TaskFile.journalName), .write))
-                try state.withLock { (state) throws(Errno) in
-                    try journal.descriptor.truncate(sizeBytes: state.journal.endOffset)
-                    state.data = data
-                    state.journal.file = journal
-                }
+                try readmitDoubtful(OpenFile(try directories.tasks.open(name(TaskFile.partialName), .write)))
             } catch {
-                state.withLock { $0.isRunning = false }
+                state.withLock { $0.downloads -= 1 }
                 throw StorageError(cannot: "open \(task) in \(directories.path) for a download", error)
             }
         }
     }
 
+    /// The file, open for writing as is the journal: opened at the first use, since a model may have more files than
+    /// descriptors are allowed.
+    func writer(_ state: inout TaskState) throws(StorageError) -> OpenFile {
+        guard state.phase != .forgotten else { throw forgotten }
+        guard state.downloads > 0, state.phase == .partial else {
+            throw StorageError(.conflict, "\(task) is not open for a download; open it first")
+        }
+        if let data = state.data { return data }
+        do throws(Errno) {
+            let data = OpenFile(try directories.tasks.open(name(TaskFile.partialName), .write))
+            let journal = OpenFile(try directories.tasks.open(name(TaskFile.journalName), .write))
+            // A torn record of an earlier life.
+            try journal.descriptor.truncate(sizeBytes: state.journal.endOffset)
+            state.data = data
+            state.journal.file = journal
+            return data
+        } catch {
+            throw StorageError(cannot: "open \(task) in \(directories.path) for a download", error)
+        }
+    }
+
     /// Digests doubtful pieces again, and writes the journal anew under this boot.
     private func readmitDoubtful(_ data: OpenFile) throws(Errno) {
-        let (isStale, doubtful) = state.withLock { ($0.isStale, $0.doubtful) }
-        guard isStale else { return }
+        let doubtful = state.withLock { $0.doubtful }
         var right: [PieceIndex: Digest] = [:]
         let buffer = UnsafeMutableRawBufferPointer.allocate(
             byteCount: Int(layout.pieceBytes), alignment: 4096)
@@ -195,6 +239,16 @@ extension TaskFile {
 }
 
 extension TaskState {
+    /// Nothing held yet.
+    fileprivate init(empty header: JournalHeader) {
+        let pieces = PieceLayout(fileBytes: header.fileBytes).count
+        self.init(
+            phase: .partial, held: PieceSet(capacity: pieces), digests: Array(repeating: nil, count: pieces),
+            isStale: false,
+            journal: JournalWriter(
+                endOffset: UInt64(JournalHeader.sizeBytes), records: 0, chain: header.chain))
+    }
+
     /// What a journal proves under the boot we live in.
     fileprivate init(_ replay: JournalReplay, _ boot: BootID) {
         let isSameBoot = replay.header.boot == boot && boot != .unknown

@@ -5,14 +5,19 @@ import System
 ///
 /// ```
 /// partial ──publish──▶ publishing ──digest right──▶ published
-///    ▲                     │                            │
-///    └──wrong, or failed───┘      forgotten ◀──forget───┴── (also from partial)
+///  ▲ ▲ │                   │                            │
+///  │ └─┼─wrong, or failed──┘                            │
+///  │   └──forget while downloading──▶ emptying          │
+///  └──────────a new, empty file──────────┘ │            │
+///                               forgotten ◀┴──forget────┴── (also from partial)
 /// ```
 enum TaskPhase: Sendable, Hashable {
-    /// Pieces are kept and served. → publishing, forgotten.
+    /// Pieces are kept and served. → publishing, emptying, forgotten.
     case partial
     /// Every piece is held and the whole is being checked. → published, or back to partial.
     case publishing
+    /// What was kept is being thrown away under a running download. → partial, forgotten.
+    case emptying
     /// Checked, synced, immutable. → forgotten.
     case published
     /// Removed; only sources still in use can read it. Terminal.
@@ -21,7 +26,7 @@ enum TaskPhase: Sendable, Hashable {
 
 /// Appends records to a task's journal; used under the task's lock.
 struct JournalWriter: Sendable {
-    /// The open journal; nil while the task is not being downloaded.
+    /// The open journal; nil while the file is not open for writing.
     var file: OpenFile? = nil
     /// Where the next record goes, which one it is, and what it continues.
     var endOffset: UInt64
@@ -50,9 +55,9 @@ struct TaskState: Sendable {
     var doubtful: [PieceIndex: Digest] = [:]
     /// Whether the journal must be written anew, under this boot, before anything is appended.
     var isStale: Bool
-    /// Whether someone is downloading it.
-    var isRunning = false
-    /// The file, open for writing, while it is being downloaded.
+    /// How many are downloading it (two models may have the same file).
+    var downloads = 0
+    /// The file, open for writing, from the first use by a download until its end.
     var data: OpenFile? = nil
     var journal: JournalWriter
     /// Pieces being written now: their digest and by how many threads.
@@ -62,5 +67,7 @@ struct TaskState: Sendable {
     var reader: OpenFile? = nil
 
     /// Whether nobody downloads, writes, checks or reads it.
-    var isIdle: Bool { uses == 0 && !isRunning && writing.isEmpty && phase != .publishing }
+    var isIdle: Bool {
+        uses == 0 && downloads == 0 && writing.isEmpty && phase != .publishing && phase != .emptying
+    }
 }
