@@ -27,6 +27,7 @@ public struct ArenaError: Error, Sendable, CustomStringConvertible {
         self.cause = cause
     }
 
+    /// The sentence, with the system call that failed.
     public var description: String { cause.map { "\(sentence) [\($0.call): errno \($0.code)]" } ?? sentence }
 }
 

@@ -12,6 +12,7 @@ public struct Slot: Hashable, Sendable, CustomStringConvertible {
     /// How many bytes it has, a power of two: at least what was asked for.
     public let capacityBytes: Int
 
+    /// Arena, offset, length and generation, for logs and traps.
     public var description: String {
         "slot \(arena):\(offset)+\(capacityBytes) (generation \(generation))"
     }

@@ -64,6 +64,7 @@ public struct CPUSet: Hashable, Sendable, CustomStringConvertible {
     /// The numbers in rising order.
     public var numbers: [Int] { (0..<words.count * 64).filter(contains) }
 
+    /// The kernel's list, e.g. `0-3,8`.
     public var description: String {
         var parts: [String] = []
         let all = numbers

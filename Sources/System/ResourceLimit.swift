@@ -13,6 +13,12 @@ public enum ResourceLimit: Sendable, CaseIterable {
         public var soft: UInt64?
         /// The most `soft` can be raised to; nil: unlimited.
         public var hard: UInt64?
+
+        /// A pair of values.
+        public init(soft: UInt64?, hard: UInt64?) {
+            self.soft = soft
+            self.hard = hard
+        }
     }
 
     /// The values now.

@@ -68,6 +68,10 @@ enum SystemTree {
         return String(decoding: name, as: UTF8.self)
     }
 
-    /// Whether something is there.
-    static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+    /// The path without symbolic links; nil when it does not exist.
+    static func resolved(_ path: String) -> String? {
+        guard let text = realpath(path, nil) else { return nil }
+        defer { free(text) }
+        return String(cString: text)
+    }
 }

@@ -1,6 +1,6 @@
 import CLinux
 
-/// The machine as the kernel describes it in /sys: NUMA nodes now, and the devices on them.
+/// The machine as the kernel describes it in /sys: NUMA nodes, network and RDMA devices, GPUs.
 ///
 /// A snapshot: read once, a value from then on. What the kernel does not say is nil or empty, never a guess.
 /// The root can be another directory, so that tests can make machines.
@@ -23,8 +23,14 @@ public struct Topology: Sendable {
     public let nodes: [Node]
     /// The CPUs this process may run on: the calling thread's mask at the time of reading.
     public let allowedCPUs: CPUSet
+    /// The network interfaces by name, the loopback among them.
+    public let networkDevices: [NetworkDevice]
+    /// The RDMA devices by name; empty without the kernel's InfiniBand subsystem.
+    public let rdmaDevices: [RDMADevice]
+    /// The GPUs by PCI address: display controllers, whatever their driver.
+    public let gpus: [GPU]
 
-    /// Reads the machine.
+    /// Reads the machine. Costs some hundred small files: once at the start, not per download.
     public init(root: String = "/sys") {
         self.root = root
         let online =
@@ -38,7 +44,13 @@ public struct Topology: Sendable {
                     id: 0, cpus: online, memoryBytes: 0,
                     freeHugePages: MachineMemory.freeHugePages(sys: root))
             ] : found
+        networkDevices = NetworkDevice.readAll(root)
+        rdmaDevices = RDMADevice.readAll(root)
+        gpus = GPU.readAll(root)
     }
+
+    /// The node of a number, if there is one.
+    public func node(_ id: Int) -> Node? { nodes.first { $0.id == id } }
 
     private static func readNodes(_ root: String) -> [Node] {
         let directory = "\(root)/devices/system/node"
