@@ -26,6 +26,9 @@ public indirect enum JSONValue: Sendable, Equatable {
     /// A string, or null for none.
     public static func optional(_ text: String?) -> JSONValue { text.map { .string($0) } ?? .null }
 
+    /// A whole number, or null for none.
+    public static func count(_ number: Int?) -> JSONValue { number.map { .integer(Int64($0)) } ?? .null }
+
     /// The text: on one line, or indented by two spaces.
     public func text(pretty: Bool = false) -> String {
         var out = ""

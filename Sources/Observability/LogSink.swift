@@ -1,5 +1,6 @@
 import Glibc
 import Synchronization
+import System
 
 /// One message, before it is put into words.
 struct LogLine {
@@ -129,25 +130,32 @@ final class DescriptorWriter: Sendable {
     }
 }
 
-/// The time of day, for logs and metrics only: never for waits.
-enum WallClock {
-    static func nowUnixMs() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return UInt64(time.tv_sec) * 1000 + UInt64(time.tv_nsec) / 1_000_000
-    }
-
+extension WallClock {
     /// `2026-11-20T18:42:19.123Z`
     static func text(unixMs: UInt64) -> String {
-        var seconds = time_t(unixMs / 1000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
+        let days = Int(unixMs / 86_400_000)
+        let date = civilDate(daysSince1970: days)
+        let milliseconds = Int(unixMs % 86_400_000)
         func padded(_ number: Int, _ width: Int) -> String {
             let digits = String(number)
             return String(repeating: "0", count: max(0, width - digits.count)) + digits
         }
-        let date = "\(padded(Int(parts.tm_year) + 1900, 4))-\(padded(Int(parts.tm_mon) + 1, 2))-\(padded(Int(parts.tm_mday), 2))"
-        let clock = "\(padded(Int(parts.tm_hour), 2)):\(padded(Int(parts.tm_min), 2)):\(padded(Int(parts.tm_sec), 2))"
-        return "\(date)T\(clock).\(padded(Int(unixMs % 1000), 3))Z"
+        let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60)
+        let clock = "\(padded(hours, 2)):\(padded(minutes, 2)):\(padded(milliseconds / 1000 % 60, 2))"
+        return "\(padded(date.year, 4))-\(padded(date.month, 2))-\(padded(date.day, 2))T\(clock)"
+            + ".\(padded(milliseconds % 1000, 3))Z"
+    }
+
+    /// The Gregorian date, by eras of 400 years that begin in March (leap days come last).
+    private static func civilDate(daysSince1970: Int) -> (year: Int, month: Int, day: Int) {
+        let days = daysSince1970 + 719_468
+        let era = days / 146_097
+        let dayOfEra = days % 146_097
+        let yearOfEra = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+        let marchMonth = (5 * dayOfYear + 2) / 153
+        let month = marchMonth < 10 ? marchMonth + 3 : marchMonth - 9
+        let year = era * 400 + yearOfEra + (month <= 2 ? 1 : 0)
+        return (year, month, dayOfYear - (153 * marchMonth + 2) / 5 + 1)
     }
 }

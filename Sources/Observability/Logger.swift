@@ -1,3 +1,5 @@
+import System
+
 /// How grave a message is.
 public enum LogLevel: String, Sendable, CaseIterable, Comparable {
     case debug, info, warning, error
@@ -63,7 +65,7 @@ public struct Logger: Sendable {
         guard level >= self.level else { return }
         sink.write(
             LogLine(
-                unixMs: WallClock.nowUnixMs(), level: level, component: component, message: message(),
+                unixMs: WallClock.nowMilliseconds(), level: level, component: component, message: message(),
                 fields: context + fields.map { ($0.key, $0.value) }))
     }
 

@@ -1,4 +1,5 @@
 import Glibc
+import System
 
 /// Which build this is.
 public enum BuildInfo {
@@ -6,24 +7,10 @@ public enum BuildInfo {
     public static let version = "0.1.0"
 }
 
-/// What the kernel says of this process.
-public enum ProcessFigures {
-    /// CPU time so far, user and system, in seconds.
-    public static func cpuSeconds() -> Double {
-        var usage = rusage()
-        guard getrusage(RUSAGE_SELF.rawValue == 0 ? 0 : 0, &usage) == 0 else { return 0 }
-        func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
-        return seconds(usage.ru_utime) + seconds(usage.ru_stime)
-    }
-
-    /// Memory in RAM now.
-    public static func residentBytes() -> UInt64 { statusBytes("VmRSS:") }
-
-    /// The most memory that was ever in RAM.
-    public static func residentBytesMax() -> UInt64 { statusBytes("VmHWM:") }
-
+/// What the kernel says of this process, as metrics with the names that Prometheus' own clients use.
+enum ProcessFigures {
     /// Descriptors open now.
-    public static func openDescriptors() -> UInt64 {
+    static func openDescriptors() -> UInt64 {
         guard let directory = opendir("/proc/self/fd") else { return 0 }
         defer { closedir(directory) }
         var count: UInt64 = 0
@@ -35,7 +22,7 @@ public enum ProcessFigures {
     }
 
     /// When the process started, in seconds since 1970.
-    public static func startUnixSeconds() -> Double {
+    static func startUnixSeconds() -> Double {
         // Field 22 of stat(5), counted after the command's closing bracket (the command may hold spaces).
         guard let bracket = read("/proc/self/stat").split(separator: ")").last,
             let boot = read("/proc/stat").split(separator: "\n").first(where: { $0.hasPrefix("btime ") })
@@ -51,21 +38,16 @@ public enum ProcessFigures {
         func add(_ name: String, _ help: String, _ kind: MetricKind, _ read: @escaping @Sendable () -> MetricSample) {
             registry.collect(name, help, kind: kind) { [read()] }
         }
-        add("process_cpu_seconds_total", "CPU time so far, user and system.", .counter) { .init(value: cpuSeconds()) }
-        add("process_resident_memory_bytes", "Memory in RAM.", .gauge) { .init(value: residentBytes()) }
+        add("process_cpu_seconds_total", "CPU time so far, user and system.", .counter) { 
+            let time = ProcessUsage.processorTimeNs()
+            return .init(value: Double(time.userNs + time.systemNs) / 1e9)
+        }
+        add("process_resident_memory_bytes", "Memory in RAM.", .gauge) { .init(value: ProcessUsage.residentBytes() ?? 0) }
         add("process_resident_memory_max_bytes", "The most memory ever in RAM.", .gauge) {
-            .init(value: residentBytesMax())
+            .init(value: ProcessUsage.residentBytesPeak() ?? 0)
         }
         add("process_open_fds", "Open descriptors.", .gauge) { .init(value: openDescriptors()) }
         add("process_start_time_seconds", "When the process started, since 1970.", .gauge) { .init(value: start) }
-    }
-
-    private static func statusBytes(_ field: String) -> UInt64 {
-        for line in read("/proc/self/status").split(separator: "\n") where line.hasPrefix(field) {
-            let words = line.dropFirst(field.count).split { $0 == " " || $0 == "\t" }
-            return (words.first.flatMap { UInt64($0) } ?? 0) * 1024
-        }
-        return 0
     }
 
     /// A file of /proc, whole (they are small; 64 KiB at most).
