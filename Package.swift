@@ -122,6 +122,7 @@ let package = Package(
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins"]),
         tests("Configuration", ["Configuration", "Observability"]),
+        tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService"]),
         tests("Engine", ["Engine", "TransportSimulated", "System"]),
         tests("Tidy", []),
