@@ -66,7 +66,7 @@ let package = Package(
         room("Workers", ["Digests", "Storage", "System"]),
 
         // Interpreter.
-        room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests"]),
+        room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests", "System"]),
 
         // Rim: asynchronous.
         room("Protobuf"),

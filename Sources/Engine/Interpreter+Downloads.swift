@@ -2,6 +2,7 @@ import Artifacts
 import Memory
 import Storage
 import Swarm
+import System
 import Workers
 
 extension Interpreter {
@@ -62,12 +63,12 @@ extension Interpreter {
     private static func openFiles(
         of manifest: Manifest, model: ModelID, in store: Store
     ) -> Result<[TaskFile], StorageError> {
-        do {
+        do throws(StorageError) {
             try store.record(manifest, model: model, nowSeconds: WallClock.nowSeconds())
             try store.hold(model)
-            return .success(try manifest.files.map { file throws(StorageError) in
-                try store.open(file.task, sizeBytes: file.sizeBytes)
-            })
+            var files: [TaskFile] = []
+            for file in manifest.files { files.append(try store.open(file.task, sizeBytes: file.sizeBytes)) }
+            return .success(files)
         } catch {
             return .failure(error)
         }

@@ -114,7 +114,7 @@ public final class Interpreter {
         self.totals = totals
         self.post = post
         self.log = log
-        upload = Upload(settings: configuration.upload, seed: configuration.seed ^ 0x9E37_79B9)
+        upload = Upload(settings: configuration.upload)
         outbox = Array(repeating: [], count: rails.count)
     }
 

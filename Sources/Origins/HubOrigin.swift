@@ -34,10 +34,7 @@ public final class HubOrigin: Origin {
         guard case .hub(let hub) = reference.source else {
             throw OriginError(.invalidSetting, "\(reference) is no reference to a hub; write hf://org/name")
         }
-        let endpoint: String
-        do { endpoint = try hub.endpoint(default: settings.hubEndpoint) } catch {
-            throw OriginError(.invalidSetting, error.description)
-        }
+        let endpoint = try endpoint(of: hub)
         let host = String(endpoint.split(separator: "/")[1])
         let subject = OriginSubject(hub: host, repository: hub.repository, revision: hub.revision)
         let api = "\(endpoint)/api/models/\(hub.repository)"
@@ -70,12 +67,31 @@ public final class HubOrigin: Origin {
                     path: entry.path, sizeBytes: entry.sizeBytes, publishedDigest: digest, task: TaskID(digest)))
         }
         let resolved = try ResolvedModel(reference, revision: commit, files: files) { file in
-            OriginLocation(
-                kind: .hub, url: "\(endpoint)/\(hub.repository)/resolve/\(commit)/\(urlPath(file.path))",
-                sizeBytes: file.sizeBytes, validator: nil, acceptsRanges: true)
+            HubOrigin.location(of: file, at: endpoint, repository: hub, commit: commit)
         }
         try await checkAccess(resolved)
         return resolved
+    }
+
+    /// Where a file of a commit is read; asks nobody.
+    func location(
+        of file: ManifestFile, repository: HubReference, commit: String
+    ) throws(OriginError) -> OriginLocation {
+        HubOrigin.location(of: file, at: try endpoint(of: repository), repository: repository, commit: commit)
+    }
+
+    private static func location(
+        of file: ManifestFile, at endpoint: String, repository: HubReference, commit: String
+    ) -> OriginLocation {
+        OriginLocation(
+            kind: .hub, url: "\(endpoint)/\(repository.repository)/resolve/\(commit)/\(urlPath(file.path))",
+            sizeBytes: file.sizeBytes, validator: nil, acceptsRanges: true)
+    }
+
+    private func endpoint(of repository: HubReference) throws(OriginError) -> String {
+        do { return try repository.endpoint(default: settings.hubEndpoint) } catch {
+            throw OriginError(.invalidSetting, error.description)
+        }
     }
 
     /// Reads a range of one file; see `Origin`.

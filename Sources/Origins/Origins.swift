@@ -8,7 +8,7 @@ public final class Origins: Origin {
     private let client: HTTPClient
     private let file: FileOrigin
     private let http: HTTPOrigin
-    private let hub: HubOrigin
+    let hub: HubOrigin
 
     /// Starts the threads.
     public init(settings: OriginSettings) throws(OriginError) {

@@ -32,7 +32,7 @@ extension OriginSettings {
     /// What the configuration says of origins; credentials come from the environment and stay in this process.
     init(_ configuration: Configuration, environment: [String: String]) throws(OriginError) {
         var environment = environment
-        if let endpoint = configuration[Schema.Origin.hfEndpoint] { environment["HF_ENDPOINT"] = endpoint }
+        environment["HF_ENDPOINT"] = configuration[Schema.Origin.hfEndpoint]
         if let token = configuration[Schema.Origin.hfToken] { environment["HF_TOKEN"] = token }
         try self.init(environment: environment)
     }

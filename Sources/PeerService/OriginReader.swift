@@ -7,41 +7,59 @@ import Synchronization
 
 /// Reads origins into the engine's slots: the bridge from `Origins` to the engine's `OriginPort`.
 final class OriginReader: OriginPort {
-    private let origins: Origins.Origins
+    private let origins: Origins
     private let arena: Arena
     private let post: @Sendable (EngineEvent) -> Void
     private let fills = Mutex<[LeaseID: OriginFill]>([:])
+    private let locations = Mutex<[TaskID: OriginLocation]>([:])
 
-    init(origins: Origins.Origins, arena: Arena, post: @escaping @Sendable (EngineEvent) -> Void) {
+    init(origins: Origins, arena: Arena, post: @escaping @Sendable (EngineEvent) -> Void) {
         self.origins = origins
         self.arena = arena
         self.post = post
     }
 
     func fetch(_ fetch: OriginFetch) {
-        let file = fetch.manifest.files[Int(fetch.file.value)]
-        let layout = file.layout
-        let location: OriginLocation
-        do throws(OriginError) {
-            location = try origins.location(of: file, in: fetch.manifest)
-        } catch {
-            post(.originEnded(fetch.lease, OriginFailure(error)))
-            return
-        }
+        let layout = fetch.manifest.files[Int(fetch.file.value)].layout
         let fill = OriginFill(
             lease: fetch.lease, layout: layout, arena: arena, post: post,
             over: { [fills] in _ = fills.withLock { $0.removeValue(forKey: fetch.lease) } })
         fills.withLock { $0[fetch.lease] = fill }
+        Task { await begin(fetch, fill, layout) }
+    }
+
+    private func begin(_ fetch: OriginFetch, _ fill: OriginFill, _ layout: PieceLayout) async {
+        let location: OriginLocation
+        do throws(OriginError) {
+            location = try await self.location(fetch)
+        } catch {
+            fill.ended(.failure(error))
+            return
+        }
         let range: ByteRange
         if fetch.whole || fetch.pieces.isEmpty {
-            range = ByteRange(offset: 0, length: file.sizeBytes)
+            range = ByteRange(offset: 0, length: layout.fileBytes)
         } else {
             let first = layout.range(of: PieceIndex(fetch.pieces.lowerBound))
             let last = layout.range(of: PieceIndex(fetch.pieces.upperBound - 1))
             range = ByteRange(offset: first.offset, length: last.end - first.offset)
         }
-        let whole = fetch.whole ? location.withoutRanges : location
-        fill.begin(origins.fetch(whole, range: range, pieceBytes: layout.pieceBytes, sink: fill))
+        fill.begin(
+            origins.fetch(
+                fetch.whole ? location.withoutRanges : location, range: range, pieceBytes: layout.pieceBytes,
+                sink: fill))
+    }
+
+    /// Asked once a file and kept: a lease follows a lease.
+    private func location(_ fetch: OriginFetch) async throws(OriginError) -> OriginLocation {
+        let file = fetch.manifest.files[Int(fetch.file.value)]
+        if let known = locations.withLock({ $0[file.task] }) { return known }
+        let found = try await origins.location(of: file, in: fetch.manifest)
+        locations.withLock { known in
+            if known.count >= Limits.manifestFilesMax { known.removeAll() }
+            known[file.task] = found
+        }
+        return found
     }
 
     func stop(_ lease: LeaseID) { fills.withLock { $0[lease] }?.cancel() }

@@ -10,7 +10,7 @@ enum PeerMetrics {
     /// Serves them where the configuration says; nil when it says nowhere.
     static func serve(
         _ configuration: Configuration, parts: PeerParts, totals: EngineTotalsBox, rails: [RailHandle],
-        workers: WorkerPool, origins: Origins.Origins
+        workers: WorkerPool, origins: Origins
     ) throws -> ObservabilityServer? {
         guard let listen = configuration[Schema.Peer.metricsListen] else { return nil }
         let metrics = MetricsRegistry()
@@ -18,10 +18,14 @@ enum PeerMetrics {
         state(metrics, parts, totals)
         transports(metrics, rails)
         metrics.collect("martlet_origin_read_bytes_total", "Bytes read at origins, by kind of origin.", kind: .counter) {
-            origins.counters.map { MetricSample(labels: [("origin", $0.key.rawValue)], value: $0.value.bytesRead) }
+            OriginKind.allCases.map {
+                MetricSample(labels: [("origin", $0.rawValue)], value: origins.counters(of: $0).bytesRead)
+            }
         }
         metrics.collect("martlet_origin_requests_total", "Requests sent to origins, by kind of origin.", kind: .counter) {
-            origins.counters.map { MetricSample(labels: [("origin", $0.key.rawValue)], value: $0.value.requests) }
+            OriginKind.allCases.map {
+                MetricSample(labels: [("origin", $0.rawValue)], value: origins.counters(of: $0).requests)
+            }
         }
         let readiness = Readiness()
         // Ready means: the node can serve local requests. A lost scheduler must not take every node out of service.

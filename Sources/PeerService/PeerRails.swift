@@ -34,11 +34,18 @@ struct PeerRails {
             let listen = configuration[Schema.Peer.listen]
             let streams = Int(configuration[Schema.Peer.streams])
             let link = identity.link
-            try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) -> any PieceTransport in
-                let base = try TCPTransport(TCPConfiguration(identity: link, listen: listen.description))
-                return faults.map { FaultyTransport(base, plan: $0) } ?? base
+            let serve: @Sendable () throws(TransportError) -> TCPTransport = { () throws(TransportError) in
+                try TCPTransport(TCPConfiguration(identity: link, listen: listen.description))
             }
-            try built.add("tcp-fetch", memory: memory, post: post) { () throws(TransportError) -> any PieceTransport in
+            if let faults {
+                log.warning("transport faults are being injected", ["plan": .text("\(faults)")])
+                try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) in
+                    FaultyTransport(try serve(), plan: faults)
+                }
+            } else {
+                try built.add("tcp-serve", memory: memory, post: post, serve)
+            }
+            try built.add("tcp-fetch", memory: memory, post: post) { () throws(TransportError) in
                 var dialing = TCPConfiguration(identity: link)
                 dialing.dataStreams = streams
                 return try TCPTransport(dialing)
@@ -52,10 +59,10 @@ struct PeerRails {
             let path = configuration[Schema.Peer.socket] + ".pieces"
             let link = identity.link
             do throws(TransportError) {
-                try built.add("local-serve", memory: memory, post: post) { () throws(TransportError) -> any PieceTransport in
+                try built.add("local-serve", memory: memory, post: post) { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: link, listenPath: path))
                 }
-                try built.add("local-fetch", memory: memory, post: post) { () throws(TransportError) -> any PieceTransport in
+                try built.add("local-fetch", memory: memory, post: post) { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: link, listenPath: nil))
                 }
                 built.dialing[.local] = built.rails.count - 1
@@ -68,9 +75,9 @@ struct PeerRails {
         return built
     }
 
-    private mutating func add(
+    private mutating func add<T: PieceTransport>(
         _ name: String, memory: [RegionMemory], post: @escaping @Sendable (EngineEvent) -> Void,
-        _ make: @escaping @Sendable () throws(TransportError) -> any PieceTransport
+        _ make: @escaping @Sendable () throws(TransportError) -> T
     ) throws(TransportError) {
         let number = rails.count
         rails.append(

@@ -38,7 +38,7 @@ public final class PeerServer: Sendable {
     private let parts: PeerParts
     private let rails: [RailHandle]
     private let workers: WorkerPool
-    private let origins: Origins.Origins
+    private let origins: Origins
     private let server: RPCServer?
     private let observability: ObservabilityServer?
     private let tasks: Mutex<[Task<Void, Never>]>
@@ -56,7 +56,7 @@ public final class PeerServer: Sendable {
     public var isAttached: Bool { parts.scheduler.attachedTo != nil }
 
     private init(
-        parts: PeerParts, rails: [RailHandle], workers: WorkerPool, origins: Origins.Origins, server: RPCServer?,
+        parts: PeerParts, rails: [RailHandle], workers: WorkerPool, origins: Origins, server: RPCServer?,
         observability: ObservabilityServer?, tasks: [Task<Void, Never>], log: Logger
     ) {
         self.parts = parts
@@ -78,8 +78,8 @@ public final class PeerServer: Sendable {
         let store = try Store(
             StoreConfiguration(
                 directory: configuration[Schema.Peer.dataDirectory],
-                budgetBytes: configuration[Schema.Peer.diskBudget] == 0 ? nil : configuration[Schema.Peer.diskBudget],
-                freeBytesMin: configuration[Schema.Peer.minFree]),
+                budgetBytes: configuration[Schema.Peer.diskBudget],
+                freeBytesMin: configuration[Schema.Peer.freeBytesMin]),
             log: { log.warning("store", ["note": .text($0)]) })
         let arena = try Arena(
             ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
@@ -93,7 +93,7 @@ public final class PeerServer: Sendable {
             configuration, identity: identity, arena: arena, faults: FaultPlan.fromEnvironment(environment),
             post: mailbox.post, log: log)
         let settings = try OriginSettings(configuration, environment: environment)
-        let origins = try Origins.Origins(settings: settings)
+        let origins = try Origins(settings: settings)
         let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)
         let policy = configuration[Schema.Peer.originPolicy]
         let scheduler = SchedulerLink(
@@ -101,7 +101,7 @@ public final class PeerServer: Sendable {
                 isSeed: options.isSeed, addresses: built.addresses,
                 uploadSlots: Int(configuration[Schema.Peer.uploadSlots])),
             credentials: credentials, store: store, blocking: blocking, log: log,
-            resolveAtOrigin: { text in await resolveAtOrigin(text, origins: origins, policy: policy, isSeed: options.isSeed) })
+            resolveAtOrigin: { text in await resolveAtOrigin(text, origins: origins, policy: policy) })
         let totals = EngineTotalsBox()
         let engineConfiguration = EngineConfiguration(
             configuration, identity: identity, isSeed: options.isSeed)
@@ -167,9 +167,9 @@ public final class PeerServer: Sendable {
     }
 
     private static func resolveAtOrigin(
-        _ text: String, origins: Origins.Origins, policy: OriginPolicy, isSeed: Bool
+        _ text: String, origins: Origins, policy: Schema.Peer.OriginPolicy
     ) async -> Result<(Manifest, ModelID), OriginFailure> {
-        guard policy == .any || (policy == .seeds && isSeed) else {
+        guard policy != .never else {
             return .failure(
                 OriginFailure(
                     code: "policy", description: "this host may not ask origins (peer.origin_policy)", retryable: true))
