@@ -102,7 +102,13 @@ let package = Package(
             ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]
         ),
         tests("Storage", ["Storage", "Workers", "System"]),
-        tests("RPC", ["RPC", "Protobuf", "ControlAPI"]),
+        .target(
+            name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",
+            swiftSettings: strict),
+        .executableTarget(
+            name: "rpc-echo", dependencies: ["EchoService"], path: "Tests/EchoProgram",
+            swiftSettings: strict),
+        tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins"]),
         tests("Configuration", ["Configuration", "Observability"]),
         tests("Services", ["SchedulerService", "ManagerService"]),

@@ -1,0 +1,1 @@
+"""What the protoc plugin is made of."""
