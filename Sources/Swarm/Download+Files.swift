@@ -31,11 +31,9 @@ extension Download {
         case .publishing: files[Int(file.value)].withdrawnMeanwhile = true
         case .fetching, .awaitingDigests:
             let wasForgotten = files[Int(file.value)].phase != .fetching
-            files[Int(file.value)].phase = .clearing
+            setPhase(file, .clearing)
             clearDigests(file, nowNs)
-            if wasForgotten { files[Int(file.value)].phase = .fetching } else { forgetWhenClear(file) }
-            for number in numbering.range(of: file) { refresh(number) }
-            markSessionsDirty()
+            if wasForgotten { setPhase(file, .fetching) } else { forgetWhenClear(file) }
         }
     }
 
@@ -55,9 +53,7 @@ extension Download {
         let index = Int(file.value)
         guard files[index].phase == .clearing, files[index].verifying == 0, ending == nil else { return }
         forget(file)
-        files[index].phase = .fetching
-        for number in numbering.range(of: file) { refresh(number) }
-        markSessionsDirty()
+        setPhase(file, .fetching)
     }
 
     /// Throws away what is stored of a file; its pieces are missing again.
@@ -79,7 +75,7 @@ extension Download {
     mutating func publishWhenComplete(_ file: FileIndex) {
         let index = Int(file.value)
         guard files[index].phase == .fetching, files[index].missing == 0, ending == nil else { return }
-        files[index].phase = .publishing
+        setPhase(file, .publishing)
         closeSessions(file)
         actions.append(.publish(file))
     }
@@ -87,7 +83,7 @@ extension Download {
     /// The whole file was right and is published.
     mutating func filePublished(_ file: FileIndex, _ nowNs: UInt64) {
         endPublishing(file, "filePublished")
-        files[Int(file.value)].phase = .published
+        setPhase(file, .published)
         counted.filesPublished += 1
         if counted.filesPublished == files.count, ending == nil {
             actions.append(.finished)
@@ -106,34 +102,31 @@ extension Download {
         let isWithdrawn = files[index].withdrawnMeanwhile
         files[index].withdrawnMeanwhile = false
         forget(file)
-        guard ending == nil else {
-            files[index].phase = .fetching
-            return
-        }
+        setPhase(file, .fetching)
+        guard ending == nil else { return }
         let sentence = "\(path(file)) does not match its published digest"
         if isWithdrawn {
-            files[index].phase = .fetching
             clearDigests(file, nowNs)
-            markSessionsDirty()
         } else if fromOrigin > 0 {
-            files[index].phase = .fetching
             for place in leases.indices where leases[place].file == file { leases[place].failure = sentence }
             end(.failed("\(sentence): the origin serves other bytes than it promises, or changed; pull the model again"), nowNs)
-        } else if resumed > 0 {
-            files[index].phase = .fetching
-            for number in numbering.range(of: file) { refresh(number) }
-            markSessionsDirty()
-        } else {
-            files[index].phase = .awaitingDigests(untilNs: nowNs + settings.newDigestsTimeoutNs)
-            for number in numbering.range(of: file) { refresh(number) }
+        } else if resumed == 0 {
+            setPhase(file, .awaitingDigests(untilNs: nowNs + settings.newDigestsTimeoutNs))
         }
     }
 
     /// The file could not be published (disk, permissions): the download cannot go on.
     mutating func publishFailed(_ file: FileIndex, _ reason: String, _ nowNs: UInt64) {
         endPublishing(file, "publishFailed")
-        files[Int(file.value)].phase = .fetching
+        setPhase(file, .fetching)
         end(.failed(reason), nowNs)
+    }
+
+    /// Moves a file to another phase, and judges its pieces anew.
+    mutating func setPhase(_ file: FileIndex, _ phase: FileState.Phase) {
+        files[Int(file.value)].phase = phase
+        for number in numbering.range(of: file) { refresh(number) }
+        if phase == .fetching { markSessionsDirty() }
     }
 
     private mutating func endPublishing(_ file: FileIndex, _ event: StaticString) {

@@ -32,11 +32,12 @@ extension Download {
 
     /// The wantable piece that the fewest linked neighbours have, among those that a usable parent has.
     ///
-    /// Ties fall to the first at or after a random place, so that peers which start together ask for different pieces.
+    /// Ties fall at random, so that peers which start together ask for different pieces. The search begins at a random piece and
+    /// is bounded: it stops after `rarestExaminedMax` pieces, and after `rarestSinglesMax` that only one neighbour has.
     private mutating func rarestPiece(at usable: [Int]) -> Int? {
         let wordCount = wantable.words.count
-        let start = Int.random(in: 0..<(wordCount * 64), using: &random)
-        var best: (number: Int, holders: UInt16)?
+        let start = Int.random(in: 0..<numbering.count, using: &random)
+        var (best, fewest, ties, examined) = (-1, UInt16.max, 0, 0)
         // The first word is visited twice: its high part first, its low part last.
         for step in 0...wordCount {
             let index = (start >> 6 + step) % wordCount
@@ -49,13 +50,20 @@ extension Download {
             while candidates != 0 {
                 let number = index * 64 + candidates.trailingZeroBitCount
                 candidates &= candidates - 1
+                examined += 1
                 let holders = availability[number]
-                if holders == 1 { return number }
-                if best == nil || holders < best!.holders { best = (number, holders) }
+                if holders < fewest { (fewest, ties) = (holders, 0) }
+                guard holders == fewest else { continue }
+                ties += 1
+                if ties == 1 || random.next() % UInt64(ties) == 0 { best = number }
             }
+            if examined >= Self.rarestExaminedMax || fewest == 1 && ties >= Self.rarestSinglesMax { break }
         }
-        return best?.number
+        return best < 0 ? nil : best
     }
+
+    private static var rarestExaminedMax: Int { 4096 }
+    private static var rarestSinglesMax: Int { 64 }
 
     /// Who is asked: fewest of our reads, then the fastest, then the nearest; a few in a hundred at random.
     ///

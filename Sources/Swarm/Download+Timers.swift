@@ -13,7 +13,7 @@ extension Download {
         guard ending == nil else { return }
         for index in files.indices {
             guard case .awaitingDigests(let untilNs) = files[index].phase, untilNs <= nowNs else { continue }
-            files[index].phase = .fetching
+            setPhase(FileIndex(index), .fetching)
             end(
                 .failed(
                     "\(path(FileIndex(index))) does not match its published digest, and no new piece digests came: "

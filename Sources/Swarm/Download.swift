@@ -21,7 +21,7 @@ import Artifacts
 /// - What a remote peer says, and what may cross our own words on their way, never traps: answers to wants taken back, maps of
 ///   files closed, links up or down twice, leases unknown.
 ///
-/// Threading: a value; one owner at a time. Cost: an event is O(parents + pieces in flight), a want O(pieces / 64).
+/// Threading: a value; one owner at a time. Cost: an event is O(parents + pieces in flight), a want O(pieces / 64 + 4096).
 public struct Download: Sendable {
     enum Ending: Sendable, Hashable {
         case finished
