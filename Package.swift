@@ -6,6 +6,9 @@ let strict: [SwiftSetting] = [
     .swiftLanguageMode(.v6),
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
+    // One view of the C library: CLinux needs its GNU extensions, and the toolchain's Glibc module (which
+    // Synchronization imports) must see the same declarations, or the two clash.
+    .unsafeFlags(["-Xcc", "-D_GNU_SOURCE"]),
 ]
 
 // C shims are on the data path: optimised in debug builds too.
@@ -63,7 +66,7 @@ let package = Package(
         room("Workers", ["Digests", "Storage", "System"]),
 
         // Interpreter.
-        room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests"]),
+        room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests", "System"]),
 
         // Rim: asynchronous.
         room("Protobuf"),
@@ -89,6 +92,14 @@ let package = Package(
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 
+        // Benchmarks.
+        .target(
+            name: "CAlternatives", path: "Bench/digests/CAlternatives", cSettings: shim,
+            linkerSettings: [.linkedLibrary("dl")]),
+        .executableTarget(
+            name: "bench-digests", dependencies: ["Artifacts", "CAlternatives", "Digests", "Memory", "System"],
+            path: "Bench/digests", exclude: ["CAlternatives"], swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),
@@ -96,7 +107,7 @@ let package = Package(
         tests("Registry", ["Registry"]),
         tests("System", ["System"]),
         tests("Memory", ["Memory", "System"]),
-        tests("Digests", ["Digests"]),
+        tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
             ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]
@@ -111,6 +122,7 @@ let package = Package(
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins"]),
         tests("Configuration", ["Configuration", "Observability"]),
+        tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService"]),
         tests("Engine", ["Engine", "TransportSimulated", "System"]),
         tests("Tidy", []),

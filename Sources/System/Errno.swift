@@ -24,5 +24,6 @@ public struct Errno: Error, Hashable, Sendable, CustomStringConvertible {
         return String(cString: text)
     }
 
+    /// The C library's sentence with the call and the number.
     public var description: String { "\(message) [\(call): errno \(code)]" }
 }

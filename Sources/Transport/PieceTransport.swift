@@ -15,13 +15,17 @@ public protocol PieceTransport: AnyObject {
     /// What this transport is and can do here; constant after creation.
     var capabilities: TransportCapabilities { get }
 
+    /// What was done so far; a copy may go to other threads.
+    var counters: TransportCounters { get }
+
     /// Where other hosts reach this transport; nil while it does not listen.
     var address: TransportAddress? { get }
 
     /// A descriptor that becomes readable when `poll` would find something; nil where the transport must be polled.
     var wakeDescriptor: CInt? { get }
 
-    /// When `poll` wants to be called even without a wake-up (time-outs), on the monotonic clock; nil for never.
+    /// When `poll` wants to be called even without a wake-up, on the monotonic clock: the next time-out, 0 for "at once"
+    /// (something is waiting already, e.g. what was just posted or sent), nil for never.
     var wakeAtNs: UInt64? { get }
 
     /// Makes local memory a target of reads and a possible source of exports. The memory outlives the transport.
@@ -29,23 +33,27 @@ public protocol PieceTransport: AnyObject {
 
     /// Lets one link read exactly this range until `revoke`.
     ///
-    /// - Throws: `.limit` when the link has `capabilities.exportsPerLinkMax` exports already.
+    /// - Throws: `.limit` when the link has `capabilities.exportsPerLinkMax` exports already, `.linkClosed` when the link is not
+    ///   up, `.sourceFailed` when the source does not have the range or cannot be opened.
     func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export
 
     /// Ends an export: no read that arrives from now on is served. Reads being served are finished or cut
     /// before the source may be changed; `exportRetired` says when. Unknown exports are ignored.
     func revoke(_ export: ExportID)
 
-    /// Starts a link to another host; `linkUp` or `linkDown` follows by the deadline.
+    /// Starts a link to another host; `linkUp` or `linkDown` follows by the deadline, provided that `poll` is called.
+    ///
+    /// - Throws: `.badAddress` for an address of another kind or form, `.limit` when there are `capabilities.linksMax` links.
     func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID
 
-    /// Sends a small ordered message, at most `capabilities.messageBytesMax`.
+    /// Sends a small ordered message, at most `capabilities.messageBytesMax` (a longer one traps).
     ///
     /// - Returns: false when the link cannot take it now (try again after a `poll`); a link that is not up drops it and
     ///   returns true, since its `linkDown` is on the way or has been delivered.
     func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool
 
-    /// Posts reads in order.
+    /// Posts reads in order. They may complete in any order. A read of no bytes, of more than `capabilities.readBytesMax`, or
+    /// outside its registered memory is a bug and traps.
     ///
     /// - Returns: how many were taken: fewer than asked when a bound is reached (`capabilities.readsPerLinkMax`). A read on a link that is
     ///   not up is taken and completes with `.linkClosed`.
@@ -61,7 +69,7 @@ public protocol PieceTransport: AnyObject {
     func poll(nowNs: UInt64, limit: Int, into events: inout some TransportEvents) -> Int
 
     /// Closes every link and stops listening. Afterwards no memory is touched any more; remaining completions are
-    /// delivered by this call.
+    /// delivered by this call, and only `capabilities`, `address` and `counters` may be asked.
     func shutdown(into events: inout some TransportEvents)
 }
 

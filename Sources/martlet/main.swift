@@ -1,1 +1,4 @@
-print("martlet")
+import CLI
+import Glibc
+
+exit(await MartletCommandLine.run(Array(CommandLine.arguments.dropFirst())))

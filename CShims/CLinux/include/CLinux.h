@@ -42,6 +42,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "CLinuxFiles.h"
+
 // fcntl is variadic. Returns a new close-on-exec descriptor, or -1 with errno set.
 int martlet_dup_cloexec(int descriptor);
 
@@ -49,3 +51,6 @@ int martlet_dup_cloexec(int descriptor);
 static inline int martlet_errno(void) { return errno; }
 // The C library's sentence for an error number: a static string, or NULL for an unknown number.
 static inline const char *_Nullable martlet_error_text(int code) { return strerrordesc_np(code); }
+
+#include "CLinuxMachine.h"
+#include "CLinuxSockets.h"

@@ -1,0 +1,3 @@
+#include "Blake3Source.h"
+
+#include BLAKE3_SOURCE(blake3_portable.c)

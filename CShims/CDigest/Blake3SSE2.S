@@ -1,0 +1,5 @@
+#if defined(__x86_64__)
+#include "Blake3Source.h"
+
+#include BLAKE3_SOURCE(blake3_sse2_x86-64_unix.S)
+#endif

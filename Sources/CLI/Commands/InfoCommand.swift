@@ -1,0 +1,21 @@
+import Configuration
+
+extension Command {
+    static let info = Command(
+        name: "info", summary: "show this node's devices, and which transports can be used",
+        examples: [
+            Example("martlet info", "NICs, RDMA devices, NUMA nodes, GPUs, limits; for each transport, why not."),
+            Example("martlet info --json", "The same for programs."),
+        ],
+        about: ["Reads /sys and /proc only; needs no privileges and no running peer."],
+        options: [.json], configuration: .info
+    ) { input, context in
+        let report = MachineReport.ofThisMachine(socketPath: context.configuration[Schema.Peer.socket])
+        if input.has("--json") {
+            context.console.printJSON(report.json)
+        } else {
+            for line in report.lines { context.console.print(line) }
+        }
+        return .ok
+    }
+}

@@ -1,0 +1,69 @@
+// The keys of the control plane: manager and scheduler.
+
+extension Schema {
+    /// `[manager]`
+    public enum Manager {
+        /// Where the manager listens.
+        public static let listen = Setting.address(
+            "manager.listen", "127.0.0.1:7600", for: .managers,
+            "Where the manager listens for schedulers, seeds and peers.")
+        /// Where its metrics are.
+        public static let metricsListen = Setting<NetworkAddress?>.address(
+            "manager.metrics_listen", for: .managers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+        /// Where the others find it.
+        public static let addresses = Setting.addresses(
+            "manager.addresses", for: [.scheduler, .seed, .peer, .get], flag: "manager",
+            "Where the manager is found; none: do without (schedulers are then named by --schedulers).")
+        /// Its database.
+        public static let database = Setting.path(
+            "manager.database",
+            .derived("<state>/manager.sqlite") { "\($0.stateDirectory)/manager.sqlite" }, for: .managers,
+            "The SQLite file with clusters, members and catalogue.")
+        /// How long a member is live without a heartbeat.
+        public static let lease = Setting.duration(
+            "manager.lease", "15s", inMs: 1_000...600_000, for: .managers,
+            "How long a member counts as live after its last heartbeat.")
+        static let keys = [listen.key, metricsListen.key, addresses.key, database.key, lease.key]
+    }
+
+    /// `[scheduler]`
+    public enum Scheduler {
+        /// Its name in the cluster.
+        public static let name = Setting.text(
+            "scheduler.name", .derived("<host name>") { $0.hostName }, for: .schedulers,
+            "The scheduler's name, unique in its cluster.")
+        /// Where it listens.
+        public static let listen = Setting.address(
+            "scheduler.listen", "127.0.0.1:7610", for: .schedulers, "Where the scheduler listens for hosts.")
+        /// Where hosts find it.
+        public static let advertise = Setting<NetworkAddress?>.address(
+            "scheduler.advertise", for: .schedulers,
+            "The address the manager gives to hosts; none: the one listened on.")
+        /// Where its metrics are.
+        public static let metricsListen = Setting<NetworkAddress?>.address(
+            "scheduler.metrics_listen", for: .schedulers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+        /// How long it only listens after a start.
+        public static let learning = Setting.duration(
+            "scheduler.learning", "3s", inMs: 0...600_000, for: .schedulers,
+            "How long after its start it grants no origin lease, so that hosts can say first what they hold.")
+        /// How long a silent host keeps its leases.
+        public static let hostTimeout = Setting.duration(
+            "scheduler.host_timeout", "15s", inMs: 500...600_000, for: .schedulers,
+            "How long a host that has gone silent keeps its origin leases.")
+        /// Pieces of one lease.
+        public static let leasePieces = Setting.integer(
+            "scheduler.lease_pieces", "16", in: 1...4096, for: .schedulers,
+            "How many pieces one origin lease covers at most.")
+        /// Parents of one host.
+        public static let neighbourhood = Setting.integer(
+            "scheduler.neighbourhood", "8", in: 1...64, for: .schedulers, "How many parents a host is given for a model.")
+        /// Pieces leased ahead of their replication.
+        public static let replicationWindow = Setting.integer(
+            "scheduler.replication_window", "64", in: 1...65_536, for: .schedulers,
+            "How many pieces of a task may be read from the origin ahead of those that peers hold a second copy of.")
+        static let keys = [
+            name.key, listen.key, advertise.key, metricsListen.key, learning.key, hostTimeout.key, leasePieces.key,
+            neighbourhood.key, replicationWindow.key,
+        ]
+    }
+}

@@ -1,0 +1,125 @@
+// The keys of the data plane: peers and seed peers, the origin, the swarm.
+
+extension Schema {
+    /// `[peer]`: peers and seed peers alike.
+    public enum Peer {
+        /// Which transports a host uses.
+        public enum TransportChoice: String, Sendable, CaseIterable { case auto, rdma, tcp, local }
+        /// Who reads the origin.
+        public enum OriginPolicy: String, Sendable, CaseIterable { case seeds, any, never }
+
+        /// Its name in the cluster.
+        public static let name = Setting.text(
+            "peer.name", .derived("<host name>") { $0.hostName }, for: .peers, "The host's name, unique in its cluster.")
+        /// The store's directory.
+        public static let dataDirectory = Setting.path(
+            "peer.data_dir",
+            .derived("/var/lib/martlet as root, else ~/.local/share/martlet") { $0.stateDirectory }, for: .peers,
+            "Where pieces and finished models are kept; one process at a time.")
+        /// The node's Unix socket.
+        public static let socket = Setting.path(
+            "peer.socket",
+            .derived("/run/martlet/peer.sock as root, else $XDG_RUNTIME_DIR/martlet.sock") { $0.peerSocket },
+            for: .node, "The Unix socket on which the node's programs talk to its peer.")
+        /// Where pieces are served over TCP.
+        public static let listen = Setting.address(
+            "peer.listen", "127.0.0.1:7620", for: .peers,
+            "Where pieces are served over TCP; the built-in value reaches this machine alone, a cluster needs 0.0.0.0:7620.")
+        /// Where others find it.
+        public static let advertise = Setting<NetworkAddress?>.address(
+            "peer.advertise", for: .peers,
+            "The address other hosts connect to; none: the one listened on, or for 0.0.0.0 the one the scheduler is reached from.")
+        /// Where its metrics are.
+        public static let metricsListen = Setting<NetworkAddress?>.address(
+            "peer.metrics_listen", for: .peers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+        /// Schedulers, when not from the manager.
+        public static let schedulers = Setting.addresses(
+            "peer.schedulers", for: [.seed, .peer, .get], "The schedulers to use; none: those the manager names.")
+        /// Which transports.
+        public static let transport = Setting<TransportChoice>.choice(
+            "peer.transport", "auto", for: .peers,
+            "How pieces travel; auto takes the best that both hosts have, a named one is used or refused, never replaced.")
+        /// Streams of one TCP link.
+        public static let streams = Setting.integer(
+            "peer.streams", "4", in: 1...16, for: .peers, "TCP connections for piece data to each parent.")
+        /// The arena.
+        public static let slotsBytes = Setting.bytes(
+            "peer.slots_bytes", "256MiB", in: 32 << 20...1 << 44, for: .peers,
+            "Pinned memory that pieces in flight pass through; what a peer holds in RAM is bounded by it.")
+        /// The disk budget.
+        public static let diskBudget = Setting<UInt64?>.bytes(
+            "peer.disk_budget", in: 1 << 20...1 << 60, for: .peers,
+            "The most that stored models may take; those used least recently go first. None: the disk less peer.min_free.")
+        /// Space left to others.
+        public static let freeBytesMin = Setting.bytes(
+            "peer.min_free", "1GiB", in: 0...1 << 60, for: .peers, "Disk space that is left free for others.")
+        /// Uploads at a time.
+        public static let uploadSlots = Setting.integer(
+            "peer.upload_slots", "16", in: 1...1024, for: .peers, "Pieces that other hosts may read from this one at a time.")
+        /// Threads for hashing and disk.
+        public static let workers = Setting.integer(
+            "peer.workers", "0", in: 0...1024, for: .peers, "Threads that hash and write pieces; 0: one per core.")
+        /// Topology: zone.
+        public static let zone = Setting<String?>.text(
+            "peer.zone", for: .peers, "The zone the host stands in; parents of the same zone are preferred.")
+        /// Topology: rack.
+        public static let rack = Setting<String?>.text(
+            "peer.rack", for: .peers, "The rack the host stands in; parents of the same rack are preferred.")
+        /// Topology: machine.
+        public static let machine = Setting<String?>.text(
+            "peer.machine", for: .peers,
+            "Names the machine: hosts with the same one use the local transport. None: the kernel's boot id.")
+        /// Who reads the origin.
+        public static let originPolicy = Setting<OriginPolicy>.choice(
+            "peer.origin_policy", "seeds", for: .peers,
+            "Who reads the origin, always under a lease: seeds (a peer only when no seed is live), any, or never this host.")
+        static let keys = [
+            name.key, dataDirectory.key, socket.key, listen.key, advertise.key, metricsListen.key, schedulers.key,
+            transport.key, streams.key, slotsBytes.key, diskBudget.key, freeBytesMin.key, uploadSlots.key,
+            workers.key, zone.key, rack.key, machine.key, originPolicy.key,
+        ]
+    }
+
+    /// `[origin]`
+    public enum Origin {
+        /// The hub.
+        public static let hfEndpoint = Setting.text(
+            "origin.hf_endpoint", "https://huggingface.co", for: .peers, aliases: ["HF_ENDPOINT"],
+            "The Hugging Face hub, or a mirror that speaks its protocol.")
+        /// The hub's token.
+        public static let hfToken = Setting<String?>.text(
+            "origin.hf_token", for: .peers, secret: true, aliases: ["HF_TOKEN"],
+            "The token for gated and private repositories; never logged, never passed to other hosts.")
+        /// Silence that ends a request.
+        public static let timeout = Setting.duration(
+            "origin.timeout", "30s", inMs: 100...3_600_000, for: .peers,
+            "How long an origin may send nothing before a request counts as failed.")
+        /// Tries.
+        public static let retries = Setting.integer(
+            "origin.retries", "5", in: 0...100, for: .peers, "How often a failed request is tried again, with back-off.")
+        /// Connections.
+        public static let connections = Setting.integer(
+            "origin.connections", "8", in: 1...256, for: .peers, "Requests to origins at a time.")
+        static let keys = [hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key]
+    }
+
+    /// `[swarm]`
+    public enum Swarm {
+        /// The longest a piece may take.
+        public static let pieceTimeout = Setting.duration(
+            "swarm.piece_timeout", "10s", inMs: 100...600_000, for: .peers,
+            "How long a parent may take over one piece before it is asked elsewhere.")
+        /// The longest an answer may take.
+        public static let wantTimeout = Setting.duration(
+            "swarm.want_timeout", "2s", inMs: 50...600_000, for: .peers,
+            "How long a parent may leave a request for a piece unanswered.")
+        /// How long a grant holds.
+        public static let grantLease = Setting.duration(
+            "swarm.grant_lease", "30s", inMs: 1_000...600_000, for: .peers,
+            "How long a child may read a piece it was granted; the upload slot is free again afterwards.")
+        /// Parents at a time.
+        public static let parents = Setting.integer(
+            "swarm.parents", "8", in: 1...64, for: .peers, "How many parents a download uses at a time.")
+        static let keys = [pieceTimeout.key, wantTimeout.key, grantLease.key, parents.key]
+    }
+}

@@ -1,0 +1,32 @@
+import Artifacts
+import Swarm
+
+/// What an engine is told at its start.
+public struct EngineConfiguration: Sendable {
+    /// Who we are.
+    public var host: HostID
+    /// The name of the machine we run on: parents with the same one are read over the local transport.
+    public var machine: String
+    /// Seeds serve more children and hold leases as a matter of course.
+    public var isSeed: Bool
+    /// Limits of each download.
+    public var download: DownloadSettings
+    /// Limits of serving.
+    public var upload: UploadSettings
+    /// How long a link may take to come up.
+    public var connectLimitNs: UInt64 = 3_000_000_000
+    /// Seeds the machines' random choices.
+    public var seed: UInt64
+
+    /// Describes a host's engine.
+    public init(
+        host: HostID, machine: String, isSeed: Bool, download: DownloadSettings, upload: UploadSettings, seed: UInt64
+    ) {
+        self.host = host
+        self.machine = machine
+        self.isSeed = isSeed
+        self.download = download
+        self.upload = upload
+        self.seed = seed
+    }
+}

@@ -1,0 +1,41 @@
+import Artifacts
+import Memory
+import Rails
+import Storage
+import Swarm
+import Workers
+
+/// Which rail of the engine's list.
+public typealias RailNumber = Int
+
+/// A running download of the engine, numbered for the process.
+public struct DownloadNumber: Hashable, Sendable {
+    /// The number.
+    public let value: UInt32
+}
+
+/// Everything that can reach the engine's thread.
+public enum EngineEvent: Sendable {
+    /// A batch of a rail.
+    case rail(RailNumber, [RailEvent])
+    /// The scheduler said something.
+    case scheduler(SchedulerDownlink)
+    /// A piece of a lease is in this slot, which is the engine's now.
+    case originPiece(LeaseID, PieceIndex, Slot)
+    /// Reading under a lease is over; no further slot comes.
+    case originEnded(LeaseID, OriginFailure?)
+    /// A worker opened the files of a download, or could not.
+    case prepared(DownloadNumber, Result<[TaskFile], StorageError>)
+    /// A worker verified and stored a piece, or could not; the slot is free again.
+    case keepEnded(DownloadNumber, PieceAddress, Slot, KeepOutcome)
+    /// A worker advanced a file's whole-file hash.
+    case hashAdvanced(DownloadNumber, FileIndex)
+    /// A worker checked a whole file and published it, or not.
+    case publishEnded(DownloadNumber, FileIndex, Result<PublishOutcome, StorageError>)
+    /// A worker opened a task for serving; nil when it is not here.
+    case sourceOpened(TaskID, TaskSource?)
+    /// Somebody asks something of the interpreter on its thread.
+    case ask(@Sendable (Interpreter) -> Void)
+    /// End the thread.
+    case stop
+}

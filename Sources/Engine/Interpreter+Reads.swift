@@ -1,0 +1,80 @@
+import Artifacts
+import Memory
+import Rails
+import Swarm
+import Transport
+
+extension Interpreter {
+    /// Reads a granted piece into a fresh slot, or as soon as one is free.
+    func read(_ peer: PeerNumber, _ address: PieceAddress, _ grant: GrantID, for download: DownloadNumber) {
+        let waiting = WaitingRead(download: download, peer: peer, address: address, grant: grant)
+        if !readsWaiting.isEmpty || !start(waiting) { readsWaiting.append(waiting) }
+    }
+
+    /// Starts reads that waited for a slot, in order.
+    func startWaitingReads() {
+        while let first = readsWaiting.first, start(first) { readsWaiting.removeFirst() }
+    }
+
+    /// The link is gone, or the download over: reads of it that wait for a slot end unread.
+    func dropWaitingReads(of peer: PeerNumber? = nil, download: DownloadNumber? = nil) {
+        let dropped = readsWaiting.filter { (peer == nil || $0.peer == peer) && (download == nil || $0.download == download) }
+        guard !dropped.isEmpty else { return }
+        readsWaiting.removeAll { (peer == nil || $0.peer == peer) && (download == nil || $0.download == download) }
+        for read in dropped {
+            grants[read.grant] = nil
+            machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
+        }
+    }
+
+    /// - Returns: false when there is no slot now.
+    private func start(_ read: WaitingRead) -> Bool {
+        guard let grant = grants[read.grant], let link = links[grant.link] else {
+            grants[read.grant] = nil
+            machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
+            return true
+        }
+        guard let slot = arena.take(lengthBytes: Int(grant.lengthBytes)) else { return false }
+        grants[read.grant] = nil
+        let tag = number()
+        reads[tag] = Read(
+            download: read.download, peer: read.peer, address: read.address, slot: slot, link: grant.link)
+        downloads[read.download]?.slotsOut += 1
+        let request = PieceRead(
+            link: link.id, key: grant.key, region: rails[link.rail].regions[0], localOffset: UInt64(slot.offset),
+            lengthBytes: UInt64(grant.lengthBytes), tag: tag)
+        command(.read(request), on: link.rail)
+        return true
+    }
+
+    /// A read ended; only now is its slot ours again.
+    func readCompleted(_ tag: UInt64, _ failure: TransportError.Code?) {
+        guard let read = reads.removeValue(forKey: tag) else { return }
+        let place = DownloadFile(download: read.download, file: read.address.file)
+        if let session = links[read.link]?.sessionNumbers[place] {
+            say(.release(session: session, piece: read.address.piece), on: read.link)
+        }
+        guard downloads[read.download] != nil, downloads[read.download]?.outcome == nil, failure == nil else {
+            downloads[read.download]?.slotsOut -= 1
+            free(read.slot)
+            machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
+            return
+        }
+        let kind = links[read.link].map { rails[$0.rail].capabilities.kind } ?? .tcp
+        let piece = ArrivedPiece(address: read.address, source: .peer(read.peer))
+        downloads[read.download]?.arrived[piece] = Arrival(slot: read.slot, kind: kind)
+        machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: true)))
+    }
+
+    /// Takes a want back, or gives a grant up unread.
+    func withdraw(_ peer: PeerNumber, _ address: PieceAddress, for download: DownloadNumber) {
+        let place = DownloadFile(download: download, file: address.file)
+        if let index = readsWaiting.firstIndex(where: {
+            $0.download == download && $0.peer == peer && $0.address == address
+        }) {
+            grants[readsWaiting.remove(at: index).grant] = nil
+        }
+        guard let (link, session) = session(peer, place) else { return }
+        say(.release(session: session, piece: address.piece), on: link)
+    }
+}

@@ -1,0 +1,96 @@
+import Configuration
+import Engine
+import Memory
+import Observability
+import Rails
+import Swarm
+import Transport
+import TransportLocal
+import TransportTCP
+
+/// The rails of a host: for each transport in use one that listens and serves, and one that dials and reads.
+///
+/// Two, because receiving and sending each fill a core where the kernel copies.
+struct PeerRails {
+    var rails: [RailHandle] = []
+    var dialing: [TransportKind: RailNumber] = [:]
+    /// What other hosts are told.
+    var addresses: [String] = []
+
+    /// Starts what the configuration asks for; a transport that was demanded and cannot run is an error.
+    static func start(
+        _ configuration: Configuration, identity: HostIdentity, arena: Arena, faults: FaultPlan?,
+        post: @escaping @Sendable (EngineEvent) -> Void, log: Logger
+    ) throws -> PeerRails {
+        let choice = configuration[Schema.Peer.transport]
+        if choice == .rdma {
+            throw ConfigurationError(
+                .conflict, "peer.transport = rdma: this build has no RDMA transport; use auto, tcp or local")
+        }
+        // Safety: the arena outlives the rails; `PeerServer.stop` shuts them down before it lets the arena go.
+        let memory = [RegionMemory(base: arena.base, lengthBytes: arena.lengthBytes, backing: (arena.memfd, 0))]
+        var built = PeerRails()
+        if choice != .local {
+            let listen = configuration[Schema.Peer.listen]
+            let streams = Int(configuration[Schema.Peer.streams])
+            let link = identity.link
+            let serve: @Sendable () throws(TransportError) -> TCPTransport = { () throws(TransportError) in
+                try TCPTransport(TCPConfiguration(identity: link, listen: listen.description))
+            }
+            if let faults {
+                log.warning("transport faults are being injected", ["plan": .text("\(faults)")])
+                try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) in
+                    FaultyTransport(try serve(), plan: faults)
+                }
+            } else {
+                try built.add("tcp-serve", memory: memory, post: post, serve)
+            }
+            try built.add("tcp-fetch", memory: memory, post: post) { () throws(TransportError) in
+                var dialing = TCPConfiguration(identity: link)
+                dialing.dataStreams = streams
+                return try TCPTransport(dialing)
+            }
+            built.dialing[.tcp] = 1
+            if let address = built.rails[0].address {
+                built.addresses.append(advertised(address, configuration[Schema.Peer.advertise]))
+            }
+        }
+        if choice != .tcp {
+            let path = configuration[Schema.Peer.socket] + ".pieces"
+            let link = identity.link
+            do throws(TransportError) {
+                try built.add("local-serve", memory: memory, post: post) { () throws(TransportError) in
+                    try LocalTransport(LocalConfiguration(identity: link, listenPath: path))
+                }
+                try built.add("local-fetch", memory: memory, post: post) { () throws(TransportError) in
+                    try LocalTransport(LocalConfiguration(identity: link, listenPath: nil))
+                }
+                built.dialing[.local] = built.rails.count - 1
+                built.addresses.append("local:\(path)")
+            } catch {
+                guard choice == .auto else { throw error }
+                log.warning("no local transport", ["reason": .text(error.description)])
+            }
+        }
+        return built
+    }
+
+    private mutating func add<T: PieceTransport>(
+        _ name: String, memory: [RegionMemory], post: @escaping @Sendable (EngineEvent) -> Void,
+        _ make: @escaping @Sendable () throws(TransportError) -> T
+    ) throws(TransportError) {
+        let number = rails.count
+        rails.append(
+            try RailHandle.start(
+                RailConfiguration(name: name), memory: memory, transport: make,
+                sink: { post(.rail(number, $0)) }))
+    }
+
+    /// The address others reach us at: the configured one, with the bound port when it names none.
+    private static func advertised(_ bound: TransportAddress, _ configured: NetworkAddress?) -> String {
+        guard let configured else { return bound.description }
+        let port = bound.location.split(separator: ":").last.flatMap { UInt16($0) } ?? configured.port
+        let shown = NetworkAddress(host: configured.host, port: configured.port == 0 ? port : configured.port)
+        return "tcp:\(shown)"
+    }
+}

@@ -1,0 +1,186 @@
+import Artifacts
+import Configuration
+import ControlAPI
+import Engine
+import Memory
+import Observability
+import Origins
+import RPC
+import Rails
+import Storage
+import Swarm
+import Synchronization
+import System
+import Transport
+import TransportLocal
+import TransportTCP
+import Workers
+
+/// A running peer or seed peer: store, slots, rails, engine, its stream to the scheduler and its socket on the node.
+public final class PeerServer: Sendable {
+    /// What `start` is told besides the configuration.
+    public struct Options: Sendable {
+        /// Whether it is a seed peer.
+        public var isSeed: Bool
+        /// Whether to listen on the node's Unix socket.
+        public var servesNode: Bool
+        /// Schedulers known without a manager or configuration (all in one process).
+        public var schedulers: [RPCAddress]
+
+        /// Describes a peer.
+        public init(isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = []) {
+            self.isSeed = isSeed
+            self.servesNode = servesNode
+            self.schedulers = schedulers
+        }
+    }
+
+    private let parts: PeerParts
+    private let rails: [RailHandle]
+    private let workers: WorkerPool
+    private let origins: Origins
+    private let server: RPCServer?
+    private let observability: ObservabilityServer?
+    private let tasks: Mutex<[Task<Void, Never>]>
+    private let log: Logger
+
+    /// The host's name.
+    public var host: HostID { parts.host }
+    /// Where its transports listen.
+    public var addresses: [String] { parts.addresses }
+    /// Where the metrics are, when they are served.
+    public var metricsPort: UInt16? { observability?.port }
+    /// What the node's own programs ask, without the socket.
+    public var node: any NodeHandler { NodeService(peer: parts) }
+    /// Whether a scheduler is attached.
+    public var isAttached: Bool { parts.scheduler.attachedTo != nil }
+
+    private init(
+        parts: PeerParts, rails: [RailHandle], workers: WorkerPool, origins: Origins, server: RPCServer?,
+        observability: ObservabilityServer?, tasks: [Task<Void, Never>], log: Logger
+    ) {
+        self.parts = parts
+        self.rails = rails
+        self.workers = workers
+        self.origins = origins
+        self.server = server
+        self.observability = observability
+        self.tasks = Mutex(tasks)
+        self.log = log
+    }
+
+    /// Puts a host together and starts it. Blocks for a moment (memory is pre-faulted, the store is read): call it before serving anything.
+    public static func start(
+        _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
+        environment: [String: String], log: Logger
+    ) throws -> PeerServer {
+        let identity = try HostIdentity(configuration)
+        let store = try Store(
+            StoreConfiguration(
+                directory: configuration[Schema.Peer.dataDirectory],
+                budgetBytes: configuration[Schema.Peer.diskBudget],
+                freeBytesMin: configuration[Schema.Peer.freeBytesMin]),
+            log: { log.warning("store", ["note": .text($0)]) })
+        let arena = try Arena(
+            ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
+        for note in arena.report { log.info("memory", ["note": .text(note)]) }
+        let cores = max(1, Topology().allowedCPUs.count)
+        let threads = configuration[Schema.Peer.workers] == 0 ? cores : Int(configuration[Schema.Peer.workers])
+        let workers = try WorkerPool(WorkerConfiguration(name: "worker", threadCount: threads, queueLimit: 4096))
+        let blocking = BlockingPool(workers)
+        let mailbox = try EngineMailbox()
+        let built = try PeerRails.start(
+            configuration, identity: identity, arena: arena, faults: FaultPlan.fromEnvironment(environment),
+            post: mailbox.post, log: log)
+        let settings = try OriginSettings(configuration, environment: environment)
+        let origins = try Origins(settings: settings)
+        let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)
+        let policy = configuration[Schema.Peer.originPolicy]
+        let scheduler = SchedulerLink(
+            identity: identity.forScheduler(
+                isSeed: options.isSeed, addresses: built.addresses,
+                uploadSlots: Int(configuration[Schema.Peer.uploadSlots])),
+            credentials: credentials, store: store, blocking: blocking, log: log,
+            resolveAtOrigin: { text in await resolveAtOrigin(text, origins: origins, policy: policy) })
+        let totals = EngineTotalsBox()
+        let engineConfiguration = EngineConfiguration(
+            configuration, identity: identity, isSeed: options.isSeed)
+        let engine = try Engine(name: "engine", mailbox: mailbox) {
+            Interpreter(
+                configuration: engineConfiguration, rails: built.rails, dialing: built.dialing, arena: arena,
+                store: store, workers: workers, scheduler: scheduler, origin: reader, totals: totals,
+                post: mailbox.post, log: { log.warning("engine", ["note": .text($0)]) })
+        }
+        let managerLink = ManagerLink(configuration, identity: identity, options: options, addresses: built.addresses, credentials: credentials, log: log)
+        let parts = PeerParts(
+            host: identity.host, incarnation: identity.incarnation, cluster: identity.cluster, isSeed: options.isSeed,
+            addresses: built.addresses, version: BuildInfo.version, engine: engine, store: store, arena: arena,
+            blocking: blocking, scheduler: scheduler,
+            resolveLimit: .seconds(60), managerAttached: { managerLink?.isAttached ?? false })
+        let server = try options.servesNode ? listen(configuration, parts: parts) : nil
+        let observability = try PeerMetrics.serve(
+            configuration, parts: parts, totals: totals, rails: built.rails, workers: workers, origins: origins)
+        scheduler.use(options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
+        var tasks = [Task { await scheduler.run(engine: engine) }]
+        if let managerLink { tasks.append(Task { await managerLink.run(scheduler: scheduler) }) }
+        log.info(
+            options.isSeed ? "seed peer is up" : "peer is up",
+            ["host": .text(identity.host.name), "listens": .text(built.addresses.joined(separator: " "))])
+        return PeerServer(
+            parts: parts, rails: built.rails, workers: workers, origins: origins, server: server,
+            observability: observability, tasks: tasks, log: log)
+    }
+
+    /// Ends it: callers get an error, links are closed, what is verified stays. Takes a few seconds at most.
+    public func stop() async {
+        for task in tasks.withLock({ $0 }) { task.cancel() }
+        await server?.shutdown(grace: .seconds(1))
+        observability?.stop()
+        // Joining threads blocks: not in the cooperative pool.
+        let (ending, ended) = AsyncStream<Void>.makeStream()
+        let finish: @Sendable () -> Void = { [parts, rails, workers, origins, log] in
+            for rail in rails { rail.shutdown() }
+            origins.shutdown()
+            parts.engine.stop()
+            workers.stop()
+            do throws(StorageError) { try parts.store.close() } catch {
+                log.error("store", ["note": .text(error.description)])
+            }
+        }
+        do throws(Errno) {
+            let thread = try PinnedThread(name: "stop") {
+                finish()
+                ended.finish()
+            }
+            for await _ in ending {}
+            thread.join()
+        } catch {
+            finish()
+        }
+    }
+
+    private static func listen(_ configuration: Configuration, parts: PeerParts) throws -> RPCServer {
+        let path = configuration[Schema.Peer.socket]
+        return try RPCServer.start(
+            listeners: [RPCListener(.unix(path: path), credentials: .insecure)],
+            services: [.node(NodeService(peer: parts))], options: RPCServerOptions())
+    }
+
+    private static func resolveAtOrigin(
+        _ text: String, origins: Origins, policy: Schema.Peer.OriginPolicy
+    ) async -> Result<(Manifest, ModelID), OriginFailure> {
+        guard policy != .never else {
+            return .failure(
+                OriginFailure(
+                    code: "policy", description: "this host may not ask origins (peer.origin_policy)", retryable: true))
+        }
+        do {
+            let resolved = try await origins.resolve(ModelReference(text))
+            return .success((resolved.manifest, resolved.model))
+        } catch let error as OriginError {
+            return .failure(OriginFailure(error))
+        } catch {
+            return .failure(OriginFailure(code: "invalid_reference", description: "\(error)", retryable: false))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+import Artifacts
+
+/// A parent as a download sees it.
+///
+/// ```
+///              connect            linkUp
+///   idle ───────────────▶ connecting ───▶ up ──── drop (silent, wrong) ──▶ dropping
+///    ▲                        │ linkDown  │ linkDown                          │ linkDown
+///    │ back-off over          ▼           ▼                                   ▼
+///   waiting ◀──────────────────────────────────────────────────────────────── ●
+///    (too many failures in a row: parked, until a new neighbourhood names it)
+///   any ── sent wrong bytes ──▶ excluded (for the rest of the download)
+/// ```
+struct Parent: Sendable {
+    enum State: Sendable, Hashable {
+        /// No link, none asked for. May become connecting when a link is free.
+        case idle
+        /// `connect` was asked. May become up, waiting (down) or dropping (time-out).
+        case connecting(deadlineNs: UInt64)
+        /// The link is up. May become waiting (down) or dropping.
+        case up
+        /// `drop` was asked; becomes waiting at `linkDown`.
+        case dropping
+        /// On probation until the time given, then idle.
+        case waiting(untilNs: UInt64)
+        /// Failed too often; a new neighbourhood that names it makes it waiting once more.
+        case parked
+        /// Sent wrong bytes. Terminal.
+        case excluded
+    }
+
+    /// Our interest in one file there.
+    struct Session: Sendable, Hashable {
+        enum State: Sendable, Hashable {
+            /// `open` was asked; the map is due.
+            case opening(deadlineNs: UInt64)
+            /// The map came.
+            case open
+            /// The parent does not hold it; asked again at the time given.
+            case unknown(retryAtNs: UInt64)
+            /// To be asked again as soon as there is room.
+            case again
+        }
+        var state: State
+        /// How often in a row the parent did not know it.
+        var unknowns = 0
+
+        /// Whether there is a session on the link.
+        var isOnLink: Bool {
+            switch state {
+            case .opening, .open: true
+            case .unknown, .again: false
+            }
+        }
+    }
+
+    let peer: PeerNumber
+    var isSeed: Bool
+    var distance: UInt8
+    var state = State.idle
+    /// Not in the neighbourhood any more: left once its reads ended.
+    var departing = false
+    /// Which pieces it has, by its own word. Empty unless up.
+    var has: PieceBits
+    /// Keyed by file; iterate only where the order does not show.
+    var sessions: [FileIndex: Session] = [:]
+    /// Something changed that may let another file be opened here.
+    var sessionsDirty = false
+    /// Wants not answered and reads not ended.
+    var wants = 0
+    var reads = 0
+    /// Reads of a link given up that have not ended: nothing new is asked before they did.
+    var staleReads = 0
+    /// Nothing is asked before then: it said busy, or did not answer.
+    var pausedUntilNs: UInt64?
+    /// Decayed average of bytes a second over its reads; nil before the first.
+    var rate: Double?
+    /// Links failed in a row without a kept piece between.
+    var attempts = 0
+    /// In a row, on this link.
+    var wantTimeouts = 0
+    var readFailures = 0
+    var lies = 0
+
+    init(_ offer: ParentOffer, pieceCount: Int) {
+        peer = offer.peer
+        isSeed = offer.isSeed
+        distance = offer.distance
+        has = PieceBits(capacity: pieceCount)
+    }
+
+    var outstanding: Int { wants + reads }
+    var isUp: Bool { state == .up }
+    /// Whether a link is up or coming up.
+    var hasLink: Bool {
+        switch state {
+        case .connecting, .up: true
+        case .idle, .dropping, .waiting, .parked, .excluded: false
+        }
+    }
+
+    /// Whether another want may go there: a parent on probation gets one at a time.
+    func mayBeAsked(_ settings: DownloadSettings) -> Bool {
+        isUp && !departing && pausedUntilNs == nil && staleReads == 0
+            && outstanding < (attempts > 0 || wantTimeouts > 0 ? 1 : settings.wantsPerParentMax)
+    }
+}

@@ -1,0 +1,41 @@
+import CLinux
+
+/// A numeric internet address with port, or a path of a Unix-domain socket, as the kernel takes it.
+///
+/// Names are not resolved: that would block. IPv6 hosts stand in brackets: `[::1]:7701`.
+public struct SocketAddress: Sendable {
+    /// Whether it is a Unix-domain path.
+    public let isPath: Bool
+    let storage: sockaddr_storage
+    let length: UInt32
+
+    /// Parses `host:port`; nil when the host is not numeric or the port is no number up to 65 535.
+    public init?(hostAndPort text: String) {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        var host = text[..<colon]
+        if host.hasPrefix("[") {
+            guard host.hasSuffix("]") else { return nil }
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            return nil
+        }
+        var storage = sockaddr_storage()
+        let length = martlet_socket_parse(String(host), String(port), &storage)
+        guard length > 0 else { return nil }
+        self.storage = storage
+        self.length = UInt32(length)
+        isPath = false
+    }
+
+    /// Wraps a path; nil when it is empty or longer than the kernel's 107 bytes.
+    public init?(path: String) {
+        var storage = sockaddr_storage()
+        let length = martlet_socket_path(path, &storage)
+        guard length > 0 else { return nil }
+        self.storage = storage
+        self.length = UInt32(length)
+        isPath = true
+    }
+
+    var family: CInt { CInt(storage.ss_family) }
+}

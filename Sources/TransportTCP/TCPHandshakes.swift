@@ -1,0 +1,265 @@
+import System
+import Transport
+
+/// How links come up. No byte of a link passes before both sides know who the other is and that the clusters are one.
+extension TCPTransport {
+    // MARK: Outbound
+
+    public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
+        guard address.kind == .tcp, let place = SocketAddress(hostAndPort: address.location) else {
+            throw TransportError(.badAddress, "cannot connect to \(address): need tcp: with a numeric host and port")
+        }
+        guard !links.isFull else {
+            throw TransportError(.limit, "there are \(links.count) links already; close one first")
+        }
+        do throws(Errno) {
+            let descriptor = try Sockets.connect(to: place, kind: .stream)
+            let socket = try watch(descriptor, [.writing])
+            let id = links.insert { id in
+                TCPLink(
+                    id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
+                    control: TCPControlStream(socket: socket), state: .connecting, deadlineNs: deadlineNs)
+            }!
+            endpoints[socket.endpoint] = .control(links[id]!)
+            scheduleScan(atNs: deadlineNs)
+            return id
+        } catch {
+            throw failure(error, "cannot connect to \(address)")
+        }
+    }
+
+    /// Tunes a connection and has it watched; its endpoint is to be set by the caller.
+    private func watch(_ descriptor: consuming FileDescriptor, _ interest: EpollQueue.Interest) throws(Errno) -> TCPSocket {
+        try Sockets.tune(
+            descriptor.raw, unacknowledgedLimitMs: UInt32(clamping: configuration.progressLimitNs / 1_000_000),
+            receiveBytes: configuration.receiveBufferBytes, sendBytes: configuration.sendBufferBytes)
+        guard let endpoint = endpoints.insert({ _ in .listener }) else { preconditionFailure("endpoints are bounded by links") }
+        do throws(Errno) {
+            try queue.add(descriptor.raw, interest, token: endpoint.token)
+        } catch {
+            endpoints[endpoint] = nil
+            throw error
+        }
+        return TCPSocket(descriptor, endpoint: endpoint, interest: interest)
+    }
+
+    /// The control connection of an outbound link is connected: say who we are.
+    func greet(_ link: TCPLink, _ nowNs: UInt64) throws(TransportError) {
+        if let error = Sockets.pendingError(of: link.control.socket.descriptor.raw) {
+            throw failure(error, "cannot connect to \(link.remote)")
+        }
+        let greeting = HandshakeFrame(
+            .greeting, detail: UInt8(configuration.dataStreams), number: link.nonce, identity: configuration.identity,
+            readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
+        link.control.queue(greeting.bytes)
+        link.state = .greeted
+        try flushControl(link, nowNs)
+    }
+
+    /// Takes the accepting side's answers from the control stream, as far as they are there.
+    func receiveAnswers(_ link: TCPLink) throws(TransportError) {
+        while link.state == .greeted || link.state == .attaching {
+            switch HandshakeFrame.decode(link.control.unparsed) {
+            case .incomplete:
+                return
+            case .broken(let why):
+                throw TransportError(.protocolBroken, "no link to \(link.remote): \(why)")
+            case .frame(let frame, let bytes):
+                link.control.parsed += bytes
+                try take(frame, link)
+            }
+        }
+    }
+
+    private func take(_ frame: HandshakeFrame, _ link: TCPLink) throws(TransportError) {
+        switch (frame.kind, link.state) {
+        case (.refusal, _):
+            throw refused(by: link.remote, frame.detail)
+        case (.welcome, .greeted):
+            guard let peer = frame.identity, (1...configuration.dataStreams).contains(Int(frame.detail)) else {
+                throw TransportError(.protocolBroken, "no link to \(link.remote): its welcome is malformed")
+            }
+            guard peer.cluster == configuration.identity.cluster else { throw wrongCluster(link.remote) }
+            guard configuration.authenticator.admits(peer, inbound: false) else {
+                throw TransportError(.refused, "no link to \(link.remote): \(peer.host) is not admitted")
+            }
+            link.peer = peer
+            link.ticket = frame.number
+            link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
+            link.state = .attaching
+            try openStreams(link, count: Int(frame.detail))
+        case (.ready, .attaching):
+            guard link.data.allSatisfy({ !$0!.isConnecting }) else {
+                throw TransportError(.protocolBroken, "no link to \(link.remote): it was ready before its streams")
+            }
+            comeUp(link)
+        default:
+            throw TransportError(.protocolBroken, "no link to \(link.remote): its handshake is out of order")
+        }
+    }
+
+    private func openStreams(_ link: TCPLink, count: Int) throws(TransportError) {
+        // The address was parsed when the link was made.
+        let location = link.remote.dropFirst("tcp:".count)
+        guard let place = SocketAddress(hostAndPort: String(location)) else { preconditionFailure("an address changed") }
+        for index in 0..<count {
+            do throws(Errno) {
+                let socket = try watch(try Sockets.connect(to: place, kind: .stream), [.writing])
+                let stream = TCPDataStream(socket: socket, index: index, isConnecting: true)
+                link.data.append(stream)
+                endpoints[socket.endpoint] = .data(link, stream)
+            } catch {
+                throw failure(error, "cannot open data stream \(index) to \(link.remote)")
+            }
+        }
+    }
+
+    /// A data connection of an outbound link is connected: show the ticket.
+    func showTicket(_ link: TCPLink, _ stream: TCPDataStream) throws(TransportError) {
+        if let error = Sockets.pendingError(of: stream.socket.descriptor.raw) {
+            throw failure(error, "cannot open data stream \(stream.index) to \(link.remote)")
+        }
+        stream.isConnecting = false
+        stream.requests = HandshakeFrame(.stream, detail: UInt8(stream.index), number: link.ticket).bytes
+        setInterest(stream.socket, [.reading])
+        markDirty(link)
+    }
+
+    private func comeUp(_ link: TCPLink) {
+        link.state = .up
+        counters.linksUp += 1
+        happenings.append(.linkUp(link.id, link.peer!, inbound: link.inbound))
+    }
+
+    // MARK: Inbound
+
+    func accept(_ nowNs: UInt64) {
+        guard let listener = listenerDescriptor else { return }
+        // A bounded number a turn: links that are up get theirs too.
+        for _ in 0..<16 {
+            guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
+            do throws(Errno) {
+                counters.syscalls += 1
+                guard let descriptor = try Sockets.accept(listener) else { return }
+                let socket = try watch(descriptor, [.reading])
+                let deadlineNs = nowNs + configuration.handshakeLimitNs
+                endpoints[socket.endpoint] = .handshake(TCPHandshake(socket: socket, deadlineNs: deadlineNs))
+                handshakesPending += 1
+                scheduleScan(atNs: deadlineNs)
+            } catch {
+                counters.handshakesRefused += 1
+                if error.isOutOfDescriptors { return pauseListening(nowNs) }
+            }
+        }
+    }
+
+    /// Reads the first bytes of an accepted connection and finds out what it is.
+    func receiveHandshake(_ handshake: TCPHandshake, _ nowNs: UInt64) {
+        let most = HandshakeFrame.headBytes + HandshakeFrame.bodyBytesMax
+        let room = most - handshake.received.count
+        let (result, bytes) = withUnsafeTemporaryAllocation(byteCount: max(room, 1), alignment: 1) {
+            buffer -> (SocketTransfer, [UInt8]) in
+            counters.syscalls += 1
+            let result = Sockets.receive(handshake.socket.descriptor.raw, into: buffer)
+            if case .moved(let count) = result { return (result, Array(buffer[..<count])) }
+            return (result, [])
+        }
+        switch result {
+        case .wouldBlock: return
+        case .ended, .failed: return refuse(handshake, nil)
+        case .moved: handshake.received += bytes
+        }
+        switch handshake.received.withUnsafeBytes({ HandshakeFrame.decode($0) }) {
+        case .incomplete:
+            if handshake.received.count >= most { refuse(handshake, .protocolBroken) }
+        case .broken:
+            refuse(handshake, .protocolBroken)
+        case .frame(let frame, let count):
+            // The connecting side says no more before it is answered.
+            guard count == handshake.received.count else { return refuse(handshake, .protocolBroken) }
+            switch frame.kind {
+            case .greeting: welcome(handshake, frame, nowNs)
+            case .stream: attach(handshake, frame)
+            default: refuse(handshake, .protocolBroken)
+            }
+        }
+    }
+
+    private func welcome(_ handshake: TCPHandshake, _ frame: HandshakeFrame, _ nowNs: UInt64) {
+        guard let peer = frame.identity, frame.detail > 0 else { return refuse(handshake, .protocolBroken) }
+        guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
+        guard configuration.authenticator.admits(peer, inbound: true) else { return refuse(handshake, .accessDenied) }
+        // A nonce seen before is a repeated (late, copied) greeting.
+        guard !links.all.contains(where: { $0.nonce == frame.number }) else { return refuse(handshake, .protocolBroken) }
+        guard !links.isFull else { return refuse(handshake, .limit) }
+        let streams = min(Int(frame.detail), TCPConfiguration.dataStreamsMax)
+        let id = links.insert { id in
+            TCPLink(
+                id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
+                control: TCPControlStream(socket: handshake.socket), state: .attaching, deadlineNs: handshake.deadlineNs)
+        }!
+        let link = links[id]!
+        link.peer = peer
+        link.ticket = RandomNumber.make()
+        link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
+        link.data = Array(repeating: nil, count: streams)
+        handshakesPending -= 1
+        endpoints[handshake.socket.endpoint] = .control(link)
+        let answer = HandshakeFrame(
+            .welcome, detail: UInt8(streams), number: link.ticket, identity: configuration.identity,
+            readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
+        link.control.queue(answer.bytes)
+        attempt(link) { () throws(TransportError) in try flushControl(link, nowNs) }
+    }
+
+    private func attach(_ handshake: TCPHandshake, _ frame: HandshakeFrame) {
+        // Only a link that is being made takes streams, each once: late and copied tickets find nothing.
+        guard let link = links.all.first(where: { $0.inbound && $0.state == .attaching && $0.ticket == frame.number }),
+            Int(frame.detail) < link.data.count, link.data[Int(frame.detail)] == nil
+        else { return refuse(handshake, nil) }
+        let stream = TCPDataStream(socket: handshake.socket, index: Int(frame.detail), isConnecting: false)
+        link.data[stream.index] = stream
+        handshakesPending -= 1
+        endpoints[handshake.socket.endpoint] = .data(link, stream)
+        guard link.data.allSatisfy({ $0 != nil }) else { return }
+        link.control.queue(HandshakeFrame(.ready).bytes)
+        comeUp(link)
+        markDirty(link)
+    }
+
+    /// Ends an accepted connection that becomes no link, saying why when there is a reason to be told.
+    func refuse(_ handshake: TCPHandshake, _ reason: TransportError.Code?) {
+        if let reason {
+            let bytes = HandshakeFrame(.refusal, detail: reason.rawValue).bytes
+            // Best effort: a connection this young has room for it.
+            bytes.withUnsafeBytes { _ = Sockets.send(handshake.socket.descriptor.raw, $0) }
+        }
+        counters.handshakesRefused += 1
+        handshakesPending -= 1
+        drop(handshake.socket)
+    }
+
+    // MARK: Sentences
+
+    func wrongCluster(_ remote: String) -> TransportError {
+        TransportError(
+            .wrongCluster,
+            "no link to \(remote): it is not in cluster \(configuration.identity.cluster); check the cluster's name on both hosts")
+    }
+
+    private func refused(by remote: String, _ detail: UInt8) -> TransportError {
+        switch TransportError.Code(rawValue: detail) {
+        case .wrongCluster: wrongCluster(remote)
+        case .limit: TransportError(.refused, "no link to \(remote): it has no room for another link")
+        case .accessDenied: TransportError(.refused, "no link to \(remote): it does not admit this host")
+        default: TransportError(.protocolBroken, "no link to \(remote): it did not understand the handshake; compare the versions")
+        }
+    }
+
+    func failure(_ error: Errno, _ what: String) -> TransportError {
+        if error.isConnectionRefused { return TransportError(.refused, "\(what): nobody listens there: \(error)") }
+        if error.isConnectionReset { return TransportError(.peerClosed, "\(what): the far side is gone: \(error)") }
+        if error.isTimedOut { return TransportError(.timedOut, "\(what): no answer: \(error)") }
+        return TransportError(.system, "\(what): \(error)")
+    }
+}
