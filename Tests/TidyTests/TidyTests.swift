@@ -91,7 +91,6 @@ import Testing
     func dangerousWordsAreExplained(_ file: SourceFile) {
         let words = [
             "@unchecked Sendable", "nonisolated(unsafe)", "unsafeBitCast(", "Unmanaged<",
-            "withMemoryRebound(",
         ]
         for (index, line) in file.lines.enumerated() where words.contains(where: line.contains) {
             // The reason stands on the line or in the comment lines just above the declaration or statement.
