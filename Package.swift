@@ -121,7 +121,7 @@ let package = Package(
             swiftSettings: strict),
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins"]),
-        tests("Configuration", ["Configuration", "Observability"]),
+        tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
         tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService"]),
         tests("Engine", ["Engine", "TransportSimulated", "System"]),
