@@ -20,7 +20,8 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
         sender = MessageSender(handle, messageBytesMax: channel.options.messageBytesMax)
         receiver = MessageReceiver(handle)
         let (outcome, initial) = (self.outcome, self.initial)
-        var begin: CallHandle.Operations = waitForReady ? [.sendInitialMetadata, .waitForReady] : .sendInitialMetadata
+        var begin: CallHandle.Operations =
+            waitForReady ? [.sendInitialMetadata, .waitForReady] : .sendInitialMetadata
         var refusal: RPCError?
         if let request {
             sender.markClosed()
@@ -28,7 +29,8 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
             do throws(RPCError) { try sender.check(request) } catch { refusal = error }
         }
         if let refusal {
-            outcome.complete(RPCOutcome(status: refusal.status, message: refusal.message, trailers: RPCMetadata()))
+            outcome.complete(
+                RPCOutcome(status: refusal.status, message: refusal.message, trailers: RPCMetadata()))
             initial.complete(RPCMetadata())
             cancel()
             return
@@ -130,7 +132,8 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
         if let outcome = await outcome.wait(atMost: .milliseconds(500)), outcome.status != .ok {
             return RPCError(outcome)
         }
-        return RPCError(.aborted, "the server has ended the call; receive what it sent, then the status tells why")
+        return RPCError(
+            .aborted, "the server has ended the call; receive what it sent, then the status tells why")
     }
 }
 
@@ -148,7 +151,8 @@ extension RPCCall: AsyncSequence {
         public mutating func next() async throws(RPCError) -> Response? { try await call.receive() }
 
         /// The next message, as `receive()`.
-        public mutating func next(isolation actor: isolated (any Actor)?) async throws(RPCError) -> Response? {
+        public mutating func next(isolation actor: isolated (any Actor)?) async throws(RPCError) -> Response?
+        {
             try await call.receive()
         }
     }
