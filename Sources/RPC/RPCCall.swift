@@ -12,7 +12,7 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
     private let sender: MessageSender
     private let receiver: MessageReceiver
     private let outcome = Completion<RPCOutcome>()
-    private let initial = Completion<RPCMetadata>()
+    private let initial = Completion<RPCMetadata?>()
 
     init(_ handle: CallHandle, _ channel: RPCChannel, waitForReady: Bool, request: [UInt8]?) {
         self.handle = handle
@@ -31,19 +31,19 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
         if let refusal {
             outcome.complete(
                 RPCOutcome(status: refusal.status, message: refusal.message, trailers: RPCMetadata()))
-            initial.complete(RPCMetadata())
+            initial.complete(nil)
             cancel()
             return
         }
         let isStarted =
             handle.start(begin, message: request ?? []) { _ in }
             && handle.start(.receiveInitialMetadata) { success in
-                initial.complete(success ? handle.receivedMetadata(trailing: false) : RPCMetadata())
+                initial.complete(success ? handle.receivedMetadata(trailing: false) : nil)
             } && handle.start(.receiveStatus) { _ in outcome.complete(handle.outcome) }
         if !isStarted {
             let message = "gRPC refused to start the call"
             outcome.complete(RPCOutcome(status: .internalError, message: message, trailers: RPCMetadata()))
-            initial.complete(RPCMetadata())
+            initial.complete(nil)
             cancel()
         }
     }
@@ -96,7 +96,10 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
             cancel()
             throw .taskCancelled
         }
-        return metadata
+        if let metadata { return metadata }
+        let outcome = try await waitingForOutcome()
+        guard outcome.status == .ok else { throw RPCError(outcome) }
+        return RPCMetadata()
     }
 
     /// How the call ended. Comes only after all messages have been received, or the call was cancelled.

@@ -129,6 +129,9 @@ struct FailureTests {
                     == .resourceExhausted)
             let expand = echo.expand(large)
             #expect(
+                await failure { () throws(RPCError) in try await expand.initialMetadata() }?.status
+                    == .resourceExhausted)
+            #expect(
                 await failure { () throws(RPCError) in try await expand.receive() }?.status
                     == .resourceExhausted)
             let call = echo.collect(options: calm)
