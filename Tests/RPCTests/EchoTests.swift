@@ -16,7 +16,9 @@ struct EchoTests {
     func unary() async throws {
         try await overBoth { (echo, _, _) async throws in
             let request = EchoV1.EchoRequest(text: "Grüße", payload: [0, 255])
-            #expect(try await echo.unary(request, options: calm) == EchoV1.EchoResponse(text: "Grüße", payload: [0, 255]))
+            #expect(
+                try await echo.unary(request, options: calm)
+                    == EchoV1.EchoResponse(text: "Grüße", payload: [0, 255]))
             #expect(try await echo.unary(EchoV1.EchoRequest(), options: calm) == EchoV1.EchoResponse())
             let large = [UInt8](repeating: 3, count: 4 << 20 - 64)
             #expect(try await echo.unary(EchoV1.EchoRequest(payload: large), options: calm).payload == large)
@@ -56,8 +58,9 @@ struct EchoTests {
             #expect(try await call.receive() == nil)
             #expect(try await call.receive() == nil)
             #expect(await call.status().status == .ok)
-            #expect(await failure { () throws(RPCError) in try await call.send(EchoV1.EchoRequest()) }?.status
-                == .failedPrecondition)
+            #expect(
+                await failure { () throws(RPCError) in try await call.send(EchoV1.EchoRequest()) }?.status
+                    == .failedPrecondition)
         }
     }
 
@@ -78,7 +81,9 @@ struct EchoTests {
         try await withEcho { (echo, _, _) async throws in
             let texts = try await withThrowingTaskGroup(of: String.self) { group in
                 for index in 0..<1000 {
-                    group.addTask { try await echo.unary(EchoV1.EchoRequest(text: "\(index)"), options: calm).text }
+                    group.addTask {
+                        try await echo.unary(EchoV1.EchoRequest(text: "\(index)"), options: calm).text
+                    }
                 }
                 return try await group.reduce(into: Set<String>()) { $0.insert($1) }
             }
@@ -121,7 +126,8 @@ struct EchoTests {
         }
         try await withTemporaryDirectory { directory in
             try await withEcho(at: .unix(path: directory("s"))) { (echo, _, _) async throws in
-                #expect(try await echo.unary(EchoV1.EchoRequest(action: "peer"), options: calm).text == "unix")
+                #expect(
+                    try await echo.unary(EchoV1.EchoRequest(action: "peer"), options: calm).text == "unix")
             }
         }
     }
@@ -147,16 +153,20 @@ struct EchoTests {
 
 @Suite("Addresses")
 struct AddressTests {
-    @Test("Addresses are read as they are written", arguments: [
-        "127.0.0.1:80", "[::1]:8002", "node-7.example:0", "unix:/run/martlet/node.sock",
-    ])
+    @Test(
+        "Addresses are read as they are written",
+        arguments: [
+            "127.0.0.1:80", "[::1]:8002", "node-7.example:0", "unix:/run/martlet/node.sock",
+        ])
     func roundTrip(_ text: String) throws {
         #expect(try #require(RPCAddress(text)).description == text)
     }
 
-    @Test("What is no address is refused", arguments: [
-        "", "host", "host:", "host:70000", "host:-1", ":80", "::1:80", "unix:", "a/b:80", "a b:80",
-    ])
+    @Test(
+        "What is no address is refused",
+        arguments: [
+            "", "host", "host:", "host:70000", "host:-1", ":80", "::1:80", "unix:", "a/b:80", "a b:80",
+        ])
     func malformed(_ text: String) {
         #expect(RPCAddress(text) == nil)
     }

@@ -35,12 +35,15 @@ struct FailureTests {
     func deadline() async throws {
         try await withEcho { (echo, service, _) async throws in
             let error = await failure { () throws(RPCError) in
-                try await echo.unary(EchoV1.EchoRequest(action: "wait"), options: .timeout(.milliseconds(300)))
+                try await echo.unary(
+                    EchoV1.EchoRequest(action: "wait"), options: .timeout(.milliseconds(300)))
             }
             #expect(error?.status == .deadlineExceeded)
             #expect(await eventually { service.cancelled == service.started })
             let call = echo.chat(options: .timeout(.milliseconds(300)))
-            #expect(await failure { () throws(RPCError) in try await call.receive() }?.status == .deadlineExceeded)
+            #expect(
+                await failure { () throws(RPCError) in try await call.receive() }?.status == .deadlineExceeded
+            )
         }
     }
 
@@ -121,26 +124,39 @@ struct FailureTests {
         small.messageBytesMax = 1000
         try await withEcho(channelOptions: small) { (echo, _, _) async throws in
             let large = EchoV1.EchoRequest(payload: [UInt8](repeating: 0, count: 1001))
-            #expect(await failure { () throws(RPCError) in try await echo.unary(large) }?.status == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await echo.unary(large) }?.status
+                    == .resourceExhausted)
             let expand = echo.expand(large)
-            #expect(await failure { () throws(RPCError) in try await expand.receive() }?.status == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await expand.initialMetadata() }?.status
+                    == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await expand.receive() }?.status
+                    == .resourceExhausted)
             let call = echo.collect(options: calm)
-            #expect(await failure { () throws(RPCError) in try await call.send(large) }?.status == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await call.send(large) }?.status
+                    == .resourceExhausted)
             try await call.send(EchoV1.EchoRequest(text: "goes on"))
             #expect(try await call.response().text == "goes on")
             let tooLargeAnswer = EchoV1.EchoRequest(times: 2000)
-            #expect(await failure { () throws(RPCError) in try await echo.unary(tooLargeAnswer, options: calm) }?.status
-                == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await echo.unary(tooLargeAnswer, options: calm) }?
+                    .status
+                    == .resourceExhausted)
         }
         var smallServer = RPCServerOptions()
         smallServer.messageBytesMax = 1000
         try await withEcho(options: smallServer) { (echo, _, _) async throws in
             let large = EchoV1.EchoRequest(payload: [UInt8](repeating: 0, count: 2000))
-            #expect(await failure { () throws(RPCError) in try await echo.unary(large, options: calm) }?.status
-                == .resourceExhausted)
-            #expect(await failure { () throws(RPCError) in
-                try await echo.unary(EchoV1.EchoRequest(times: 2000), options: calm)
-            }?.status == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in try await echo.unary(large, options: calm) }?.status
+                    == .resourceExhausted)
+            #expect(
+                await failure { () throws(RPCError) in
+                    try await echo.unary(EchoV1.EchoRequest(times: 2000), options: calm)
+                }?.status == .resourceExhausted)
         }
     }
 
@@ -152,16 +168,19 @@ struct FailureTests {
             let calls = [echo.chat(), echo.chat()]
             for call in calls { try await call.send(EchoV1.EchoRequest(action: "wait")) }
             #expect(await eventually { service.started == 2 })
-            let error = await failure { () throws(RPCError) in try await echo.unary(EchoV1.EchoRequest(), options: calm) }
+            let error = await failure { () throws(RPCError) in
+                try await echo.unary(EchoV1.EchoRequest(), options: calm)
+            }
             #expect(error?.status == .resourceExhausted)
             for call in calls { call.cancel() }
             #expect(await eventually { service.cancelled == 2 })
             // The count falls a moment after the handler's end.
             var isTaken = false
             for _ in 0..<1000 where !isTaken {
-                isTaken = await failure { () throws(RPCError) in
-                    try await echo.unary(EchoV1.EchoRequest(), options: calm)
-                } == nil
+                isTaken =
+                    await failure { () throws(RPCError) in
+                        try await echo.unary(EchoV1.EchoRequest(), options: calm)
+                    } == nil
             }
             #expect(isTaken)
         }
@@ -169,15 +188,21 @@ struct FailureTests {
 
     @Test("Where nobody listens, a call fails at once, and says where")
     func nobodyThere() async throws {
-        let server = try RPCServer.start(listeners: [RPCListener(anyPort, credentials: .insecure)], services: [])
+        let server = try RPCServer.start(
+            listeners: [RPCListener(anyPort, credentials: .insecure)], services: [])
         let address = server.addresses[0]
         await server.shutdown(grace: .zero)
         let channel = try RPCChannel(to: address, credentials: .insecure)
         let echo = EchoClient(channel)
-        let error = await failure { () throws(RPCError) in try await echo.unary(EchoV1.EchoRequest(), options: calm) }
+        let error = await failure { () throws(RPCError) in
+            try await echo.unary(EchoV1.EchoRequest(), options: calm)
+        }
         #expect(error?.status == .unavailable)
         #expect(error?.message.contains("\(address)") == true)
-        #expect(await failure { () throws(RPCError) in try await channel.waitUntilReady(timeout: .milliseconds(200)) }?
+        #expect(
+            await failure { () throws(RPCError) in
+                try await channel.waitUntilReady(timeout: .milliseconds(200))
+            }?
             .status == .unavailable)
     }
 
@@ -197,17 +222,22 @@ struct FailureTests {
 
     @Test("An unknown method is unimplemented")
     func unknownMethod() async throws {
-        let server = try RPCServer.start(listeners: [RPCListener(anyPort, credentials: .insecure)], services: [])
+        let server = try RPCServer.start(
+            listeners: [RPCListener(anyPort, credentials: .insecure)], services: [])
         let echo = EchoClient(try RPCChannel(to: server.addresses[0], credentials: .insecure))
-        #expect(await failure { () throws(RPCError) in try await echo.unary(EchoV1.EchoRequest(), options: calm) }?.status
-            == .unimplemented)
+        #expect(
+            await failure { () throws(RPCError) in try await echo.unary(EchoV1.EchoRequest(), options: calm)
+            }?.status
+                == .unimplemented)
         await server.shutdown(grace: .zero)
     }
 }
 
 @Suite("Listening", .timeLimit(.minutes(2)))
 struct ListeningTests {
-    private func startFailure(_ address: RPCAddress, _ credentials: RPCCredentials = .insecure) async -> RPCError? {
+    private func startFailure(_ address: RPCAddress, _ credentials: RPCCredentials = .insecure) async
+        -> RPCError?
+    {
         do throws(RPCError) {
             let server = try RPCServer.start(
                 listeners: [RPCListener(address, credentials: credentials)], services: [])
@@ -232,7 +262,8 @@ struct ListeningTests {
         try await withTemporaryDirectory { directory in
             let address = RPCAddress.unix(path: directory("s"))
             try await withEcho(at: address) { (echo, _, _) async throws in
-                #expect(await startFailure(address)?.message.contains("another process listens there") == true)
+                #expect(
+                    await startFailure(address)?.message.contains("another process listens there") == true)
                 #expect(try await echo.unary(EchoV1.EchoRequest(text: "x"), options: calm).text == "x")
                 let mode = try FileManager.default.attributesOfItem(atPath: directory("s"))[.posixPermissions]
                 #expect(mode as? Int == 0o600)
@@ -246,12 +277,14 @@ struct ListeningTests {
 
     @Test("Addresses that cannot be had are refused with the reason")
     func impossible() async throws {
-        #expect(await startFailure(.tcp(host: "192.0.2.1", port: 0))?.message.contains("no interface") == true)
+        #expect(
+            await startFailure(.tcp(host: "192.0.2.1", port: 0))?.message.contains("no interface") == true)
         #expect(await startFailure(.unix(path: "/nowhere/at/all"))?.message.contains("directory") == true)
         let long = String(repeating: "x", count: 200)
         #expect(await startFailure(.unix(path: "/tmp/\(long)"))?.status == .invalidArgument)
         #expect(await startFailure(anyPort, .tls(caPEM: ""))?.status == .invalidArgument)
-        #expect(await startFailure(anyPort, .serverTLS(certPEM: "x", keyPEM: "y"))?.status == .invalidArgument)
+        #expect(
+            await startFailure(anyPort, .serverTLS(certPEM: "x", keyPEM: "y"))?.status == .invalidArgument)
     }
 }
 
@@ -270,8 +303,11 @@ struct ShutdownTests {
             try await call.finishSending()
             #expect(try await call.receive() == nil)
             await shutdown.value
-            #expect(await failure { () throws(RPCError) in try await echo.unary(EchoV1.EchoRequest(), options: calm) }?.status
-                == .unavailable)
+            #expect(
+                await failure { () throws(RPCError) in
+                    try await echo.unary(EchoV1.EchoRequest(), options: calm)
+                }?.status
+                    == .unavailable)
         }
     }
 
@@ -295,7 +331,8 @@ struct ShutdownTests {
             var address = anyPort
             try await withEcho { (_, _, server) async throws in address = server.addresses[0] }
             try await withEcho(at: address) { (echo, _, _) async throws in
-                #expect(try await echo.unary(EchoV1.EchoRequest(text: "again"), options: calm).text == "again")
+                #expect(
+                    try await echo.unary(EchoV1.EchoRequest(text: "again"), options: calm).text == "again")
             }
         }
     }
@@ -348,7 +385,8 @@ struct ProcessTests {
             let address = RPCAddress.unix(path: directory("s"))
             let echo = EchoClient(try RPCChannel(to: address, credentials: .insecure))
             let call = echo.expand(
-                EchoV1.EchoRequest(times: 1), options: RPCCallOptions(timeout: .seconds(60), waitForReady: true))
+                EchoV1.EchoRequest(times: 1),
+                options: RPCCallOptions(timeout: .seconds(60), waitForReady: true))
             #expect(await eventually { echo.channel.connectivity == .failing })
             try await withEcho(at: address) { (_, _, _) async throws in
                 #expect(try await call.receive()?.index == 0)

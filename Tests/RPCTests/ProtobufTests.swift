@@ -49,7 +49,8 @@ private let echoProto = URL(fileURLWithPath: #filePath).deletingLastPathComponen
     .appendingPathComponent("../interop").standardizedFileURL.path
 
 private func protoc(_ mode: String, _ type: String, _ input: [UInt8]) async throws -> [UInt8] {
-    try await run(["protoc", "-I\(echoProto)", "--\(mode)=martlet.test.v1.\(type)", "echo.proto"], input: input)
+    try await run(
+        ["protoc", "-I\(echoProto)", "--\(mode)=martlet.test.v1.\(type)", "echo.proto"], input: input)
 }
 
 @Suite("Protobuf", .timeLimit(.minutes(2)))
@@ -59,7 +60,9 @@ struct ProtobufTests {
         #expect(try Everything(protobuf: full.protobufBytes()) == full)
         #expect(Everything().protobufBytes() == [])
         #expect(try Everything(protobuf: []) == Everything())
-        for choice: Everything.Choice in [.chosenText(""), .chosenNumber(0), .chosenColour(.unspecified), .chosenInner(.init())] {
+        for choice: Everything.Choice in [
+            .chosenText(""), .chosenNumber(0), .chosenColour(.unspecified), .chosenInner(.init()),
+        ] {
             let message = Everything(choice: choice)
             #expect(!message.protobufBytes().isEmpty)
             #expect(try Everything(protobuf: message.protobufBytes()) == message)
@@ -135,7 +138,8 @@ struct ProtobufTests {
         writer.message(33, Everything.Inner(name: "chosen"))
         writer.message(33, Everything.Inner(mode: .on))
         let message = try Everything(protobuf: writer.bytes)
-        #expect(message.inner == .init(name: "name", mode: .on, children: [.init(name: "1"), .init(name: "2")]))
+        #expect(
+            message.inner == .init(name: "name", mode: .on, children: [.init(name: "1"), .init(name: "2")]))
         #expect(message.choice == .chosenInner(.init(name: "chosen", mode: .on)))
     }
 
@@ -145,15 +149,18 @@ struct ProtobufTests {
         #expect(event.event == .note("n"))
     }
 
-    @Test("Malformed messages are refused with the reason", arguments: [
-        ([0x08], .truncated), ([0x72, 5, 0x61], .truncated), ([0x4D, 1, 2, 3], .truncated),
-        ([0x51, 1, 2, 3, 4, 5, 6, 7], .truncated),
-        ([0x20] + [UInt8](repeating: 0xFF, count: 10) + [1], .malformedVarint),
-        ([0x00, 0x01], .malformedFieldNumber), ([0x06], .malformedFieldNumber),
-        ([0x0E], .malformedWireType), ([0x0C], .malformedWireType), ([0x0B, 0x14], .malformedWireType),
-        ([0x0B], .truncated), ([0x72, 2, 0xC3, 0x28], .malformedString), ([0xB2, 0x01, 3, 0, 0, 0], .malformedPackedField),
-        ([0x7A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], .truncated),
-    ] as [([UInt8], ProtobufError)])
+    @Test(
+        "Malformed messages are refused with the reason",
+        arguments: [
+            ([0x08], .truncated), ([0x72, 5, 0x61], .truncated), ([0x4D, 1, 2, 3], .truncated),
+            ([0x51, 1, 2, 3, 4, 5, 6, 7], .truncated),
+            ([0x20] + [UInt8](repeating: 0xFF, count: 10) + [1], .malformedVarint),
+            ([0x00, 0x01], .malformedFieldNumber), ([0x06], .malformedFieldNumber),
+            ([0x0E], .malformedWireType), ([0x0C], .malformedWireType), ([0x0B, 0x14], .malformedWireType),
+            ([0x0B], .truncated), ([0x72, 2, 0xC3, 0x28], .malformedString),
+            ([0xB2, 0x01, 3, 0, 0, 0], .malformedPackedField),
+            ([0x7A, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x01], .truncated),
+        ] as [([UInt8], ProtobufError)])
     func malformed(_ bytes: [UInt8], _ expected: ProtobufError) {
         #expect(throws: expected) { try Everything(protobuf: bytes) }
     }
@@ -164,17 +171,22 @@ struct ProtobufTests {
         for _ in 0..<(ProtobufLimits.depthMax - 2) { inner = .init(children: [inner]) }
         #expect(try Everything(protobuf: Everything(inner: inner).protobufBytes()).inner == inner)
         for _ in 0..<3000 { inner = .init(children: [inner]) }
-        #expect(throws: ProtobufError.tooDeep) { try Everything(protobuf: Everything(inner: inner).protobufBytes()) }
+        #expect(throws: ProtobufError.tooDeep) {
+            try Everything(protobuf: Everything(inner: inner).protobufBytes())
+        }
         let groups = [UInt8](repeating: 0x0B, count: 100_000)
         #expect(throws: ProtobufError.tooDeep) { try Everything(protobuf: groups) }
-        let many = [[UInt8]](repeating: [0xC2, 0x01, 0x00], count: ProtobufLimits.elementsMax + 1).flatMap { $0 }
+        let many = [[UInt8]](repeating: [0xC2, 0x01, 0x00], count: ProtobufLimits.elementsMax + 1).flatMap {
+            $0
+        }
         #expect(throws: ProtobufError.tooManyElements) { try Everything(protobuf: many) }
     }
 
     @Test("Truncated and damaged messages never trap")
     func damaged() {
         let bytes = Everything(
-            aString: "text", inner: full.inner, numbers: full.numbers, colours: full.colours, counts: full.counts,
+            aString: "text", inner: full.inner, numbers: full.numbers, colours: full.colours,
+            counts: full.counts,
             choice: full.choice
         ).protobufBytes()
         for length in 0..<bytes.count { _ = try? Everything(protobuf: Array(bytes[..<length])) }

@@ -12,9 +12,10 @@ struct StandardServiceTests {
             let name = "martlet.test.v1.Echo"
             #expect(try await health.check(.init(service: ""), options: calm).status == .serving)
             #expect(try await health.check(.init(service: name), options: calm).status == .serving)
-            #expect(await failure { () throws(RPCError) in
-                try await health.check(.init(service: "absent"), options: calm)
-            }?.status == .notFound)
+            #expect(
+                await failure { () throws(RPCError) in
+                    try await health.check(.init(service: "absent"), options: calm)
+                }?.status == .notFound)
 
             let watch = health.watch(.init(service: name), options: calm)
             #expect(try await watch.receive()?.status == .serving)
@@ -32,7 +33,8 @@ struct StandardServiceTests {
             // Watchers do not hold up the end.
             async let shutdown: Void = server.shutdown(grace: .seconds(60))
             #expect(try await watch.receive()?.status == .notServing)
-            #expect(await failure { () throws(RPCError) in try await watch.receive() }?.status == .unavailable)
+            #expect(
+                await failure { () throws(RPCError) in try await watch.receive() }?.status == .unavailable)
             unknown.cancel()
             await shutdown
         }
@@ -47,13 +49,17 @@ struct StandardServiceTests {
                 Issue.record("no list")
                 return
             }
-            #expect(list.service.map(\.name) == [
-                "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
-                "grpc.reflection.v1alpha.ServerReflection", "martlet.test.v1.Echo",
-            ])
-            for symbol in ["martlet.test.v1.Echo", "martlet.test.v1.Echo.Chat", "martlet.test.v1.Everything.Inner.Mode"] {
+            #expect(
+                list.service.map(\.name) == [
+                    "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+                    "grpc.reflection.v1alpha.ServerReflection", "martlet.test.v1.Echo",
+                ])
+            for symbol in [
+                "martlet.test.v1.Echo", "martlet.test.v1.Echo.Chat", "martlet.test.v1.Everything.Inner.Mode",
+            ] {
                 try await call.send(.init(messageRequest: .fileContainingSymbol(symbol)))
-                guard case .fileDescriptorResponse(let files)? = try await call.receive()?.messageResponse else {
+                guard case .fileDescriptorResponse(let files)? = try await call.receive()?.messageResponse
+                else {
                     Issue.record("no file for \(symbol)")
                     return
                 }
@@ -66,9 +72,11 @@ struct StandardServiceTests {
             }
             #expect(error.errorCode == RPCStatus.notFound.rawValue)
 
-            let alpha = ReflectionV1Alpha.ServerReflectionClient(echo.channel).serverReflectionInfo(options: calm)
+            let alpha = ReflectionV1Alpha.ServerReflectionClient(echo.channel).serverReflectionInfo(
+                options: calm)
             try await alpha.send(.init(messageRequest: .listServices("")))
-            guard case .listServicesResponse(let alphaList)? = try await alpha.receive()?.messageResponse else {
+            guard case .listServicesResponse(let alphaList)? = try await alpha.receive()?.messageResponse
+            else {
                 Issue.record("no list")
                 return
             }
@@ -98,12 +106,15 @@ struct StandardServiceTests {
 
         let reflection = ReflectionV1.ServerReflectionClient(channel).serverReflectionInfo(options: calm)
         try await reflection.send(.init(messageRequest: .fileContainingSymbol("martlet.v1.Scheduler")))
-        guard case .fileDescriptorResponse(let files)? = try await reflection.receive()?.messageResponse else {
+        guard case .fileDescriptorResponse(let files)? = try await reflection.receive()?.messageResponse
+        else {
             Issue.record("no file")
             return
         }
         let byName = Dictionary(uniqueKeysWithValues: Wire.files.map { ($0.name, $0.descriptor) })
-        #expect(files.fileDescriptorProto == ["martlet/v1/scheduler.proto", "martlet/v1/model.proto"].map { byName[$0] })
+        #expect(
+            files.fileDescriptorProto
+                == ["martlet/v1/scheduler.proto", "martlet/v1/model.proto"].map { byName[$0] })
         await server.shutdown(grace: .zero)
     }
 }

@@ -12,12 +12,16 @@ private struct Authority {
     init(_ directory: TemporaryDirectory, _ name: String) async throws {
         let (ca, caKey) = (directory("\(name)-ca.pem"), directory("\(name)-ca.key"))
         let (cert, key) = (directory("\(name).pem"), directory("\(name).key"))
-        let new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        let new = [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        ]
         _ = try await run(new + ["-subj", "/CN=\(name)-ca", "-days", "2", "-keyout", caKey, "-out", ca])
         _ = try await run(
             new + [
-                "-CA", ca, "-CAkey", caKey, "-subj", "/CN=\(name)", "-days", "2", "-keyout", key, "-out", cert,
-                "-addext", "subjectAltName=IP:127.0.0.1,DNS:\(name).test", "-addext", "basicConstraints=CA:FALSE",
+                "-CA", ca, "-CAkey", caKey, "-subj", "/CN=\(name)", "-days", "2", "-keyout", key, "-out",
+                cert,
+                "-addext", "subjectAltName=IP:127.0.0.1,DNS:\(name).test", "-addext",
+                "basicConstraints=CA:FALSE",
             ])
         caPEM = try String(contentsOfFile: ca, encoding: .utf8)
         certPEM = try String(contentsOfFile: cert, encoding: .utf8)
@@ -58,7 +62,8 @@ struct TLSTests {
                 node.mutual(serverName: "other.test"), .tls(caPEM: node.caPEM), .insecure,
             ]
             for credentials in refused {
-                try await withEcho(server: node.mutual(), client: credentials) { (echo, service, _) async throws in
+                try await withEcho(server: node.mutual(), client: credentials) {
+                    (echo, service, _) async throws in
                     let error = await failure { () throws(RPCError) in
                         try await echo.unary(EchoV1.EchoRequest(action: "wait"), options: calm)
                     }
@@ -74,7 +79,8 @@ struct TLSTests {
         try await withTemporaryDirectory { directory in
             let node = try await Authority(directory, "node")
             try await withEcho(
-                server: .serverTLS(certPEM: node.certPEM, keyPEM: node.keyPEM), client: .tls(caPEM: node.caPEM)
+                server: .serverTLS(certPEM: node.certPEM, keyPEM: node.keyPEM),
+                client: .tls(caPEM: node.caPEM)
             ) { (echo, _, _) async throws in
                 #expect(try await echo.unary(EchoV1.EchoRequest(text: "x"), options: calm).text == "x")
             }

@@ -19,7 +19,9 @@ struct TemporaryDirectory {
 }
 
 /// Runs `body` with a directory that is removed afterwards.
-func withTemporaryDirectory<Result>(_ body: (TemporaryDirectory) async throws -> Result) async throws -> Result {
+func withTemporaryDirectory<Result>(_ body: (TemporaryDirectory) async throws -> Result) async throws
+    -> Result
+{
     let directory = try TemporaryDirectory()
     defer { directory.remove() }
     return try await body(directory)
@@ -30,7 +32,8 @@ let anyPort = RPCAddress.tcp(host: "127.0.0.1", port: 0)
 /// Runs `body` with an echo server and a channel to it, and shuts both down.
 func withEcho(
     at address: RPCAddress = anyPort, options: RPCServerOptions = RPCServerOptions(),
-    channelOptions: RPCChannelOptions = RPCChannelOptions(), server serverCredentials: RPCCredentials = .insecure,
+    channelOptions: RPCChannelOptions = RPCChannelOptions(),
+    server serverCredentials: RPCCredentials = .insecure,
     client clientCredentials: RPCCredentials = .insecure,
     _ body: (EchoClient, EchoService, RPCServer) async throws -> Void
 ) async throws {
@@ -88,7 +91,8 @@ func run(_ arguments: [String], input: [UInt8] = []) async throws -> [UInt8] {
             process.terminationHandler = { _ in ended.resume() }
             do { try process.run() } catch { ended.resume(throwing: error) }
         }
-        try #require(process.terminationStatus == 0, "\(arguments) ended with status \(process.terminationStatus)")
+        try #require(
+            process.terminationStatus == 0, "\(arguments) ended with status \(process.terminationStatus)")
         return [UInt8](try Data(contentsOf: URL(fileURLWithPath: directory("out"))))
     }
 }
@@ -101,16 +105,19 @@ final class EchoProcess {
 
     init(at address: RPCAddress) async throws {
         // The test's executable stands next to the program.
-        let own = URL(fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+        let own = URL(
+            fileURLWithPath: try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
         process.executableURL = own.deletingLastPathComponent().appendingPathComponent("rpc-echo")
         process.arguments = ["serve", "\(address)"]
         let output = Pipe()
         process.standardInput = standardInput
         process.standardOutput = output
         try process.run()
-        let line = try await withCheckedThrowingContinuation { (line: CheckedContinuation<String, any Error>) in
+        let line = try await withCheckedThrowingContinuation {
+            (line: CheckedContinuation<String, any Error>) in
             Thread { @Sendable in
-                line.resume(returning: String(decoding: output.fileHandleForReading.availableData, as: UTF8.self))
+                line.resume(
+                    returning: String(decoding: output.fileHandleForReading.availableData, as: UTF8.self))
             }.start()
         }
         let text = line.split(separator: " ").last.map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }

@@ -68,6 +68,9 @@ def python_client(address, pb, pb_grpc):
         oversize = failure(lambda: echo.Unary(request(payload=bytes(5 << 20)), timeout=LIMIT))
         check("oversize request", oversize.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
 
+        squeezed = failure(lambda: echo.Unary(request(payload=bytes(1 << 20)), timeout=LIMIT, compression=grpc.Compression.Gzip))
+        check("compressed request", squeezed.code(), grpc.StatusCode.UNIMPLEMENTED)
+
         stream = echo.Chat(iter(lambda: threading.Event().wait(0.01) or request(text="again"), None), timeout=LIMIT)
         next(stream)
         stream.cancel()
