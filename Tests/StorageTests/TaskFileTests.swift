@@ -107,17 +107,19 @@ import Workers
         #expect(code { try file.drop(PieceIndex(0)) } == .conflict)
     }
 
-    @Test func replacesAPieceWhoseDigestWasWithdrawn() throws {
+    @Test(arguments: [false, true])
+    func replacesAPieceWhoseDigestWasWithdrawn(restarting: Bool) throws {
         let (old, new) = (Sample(seed: 6, sizeBytes: 5 * mebibyte), Sample(seed: 7, sizeBytes: 5 * mebibyte))
-        do {
-            let store = try Store(configuration(directory))
-            let file = try store.open(new.task, sizeBytes: new.sizeBytes)
-            for piece in old.pieces { try old.keep(piece, in: file) }
-            try file.advanceHash(limitBytes: 1 << 30)
-            for piece in new.pieces { try new.keep(piece, in: file) }
+        let first = try Store(configuration(directory))
+        var file = try first.open(new.task, sizeBytes: new.sizeBytes)
+        for piece in old.pieces { try old.keep(piece, in: file) }
+        // The whole-file digest has passed over what is replaced.
+        try file.advanceHash(limitBytes: 1 << 30)
+        for piece in new.pieces { try new.keep(piece, in: file) }
+        if restarting {
+            first.unlock()
+            file = try Store(configuration(directory)).open(new.task, sizeBytes: new.sizeBytes)
         }
-        let store = try Store(configuration(directory))
-        let file = try store.open(new.task, sizeBytes: new.sizeBytes)
         #expect(file.digest(of: PieceIndex(1)) == new.digest(PieceIndex(1)))
         #expect(try file.publish(expected: nil) == .published(new.task.digest))
     }
