@@ -63,6 +63,9 @@ public struct Configuration: Sendable {
     /// Every key with its value, in the schema's order.
     public var entries: [Entry] { Schema.all.compactMap { byName[$0.name] } }
 
+    /// The environment it was loaded with, for what is no setting of ours: proxies, credentials of origins.
+    public var environment: [String: String] { surroundings.environment }
+
     /// A copy in which one key has another value, and why: for commands that run several servers in one process.
     public func setting(_ name: String, to text: String, because why: String) throws(ConfigurationError)
         -> Configuration

@@ -46,29 +46,27 @@ extension Schema {
             "Where /metrics, /readyz and /livez are served; none: nowhere.")
         /// How long it only listens after a start.
         public static let learning = Setting.duration(
-            "scheduler.learning", "3s", inMs: 0...600_000, for: .schedulers,
+            "scheduler.learning", "2s", inMs: 0...600_000, for: .schedulers,
             "How long after its start it grants no origin lease, so that hosts can say first what they hold.")
         /// How long a silent host keeps its leases.
         public static let hostTimeout = Setting.duration(
-            "scheduler.host_timeout", "3s", inMs: 500...600_000, for: .schedulers,
-            "How long a host that has gone silent keeps its origin leases.")
+            "scheduler.host_timeout", "3s", inMs: 100...600_000, for: .schedulers,
+            "How long a host whose stream is lost keeps its origin leases.")
         /// Pieces of one lease.
         public static let leasePieces = Setting.integer(
             "scheduler.lease_pieces", "4", in: 1...4096, for: .schedulers,
             "How many pieces one origin lease covers at most.")
         /// Parents of one host.
         public static let neighbourhood = Setting.integer(
-            "scheduler.neighbourhood", "8", in: 1...64, for: .schedulers,
+            "scheduler.neighbourhood", "12", in: 1...64, for: .schedulers,
             "How many parents a host is given for a model.")
         /// Pieces leased ahead of their replication.
         public static let replicationWindow = Setting.integer(
             "scheduler.replication_window", "16", in: 1...65_536, for: .schedulers,
-            "How many pieces of a task may be read from the origin ahead of those that peers hold a second copy of."
-        )
+            "How many pieces one host may have read from the origin that no other host holds yet.")
         static let keys = [
             name.key, listen.key, advertise.key, metricsListen.key, learning.key, hostTimeout.key,
-            leasePieces.key,
-            neighbourhood.key, replicationWindow.key,
+            leasePieces.key, neighbourhood.key, replicationWindow.key,
         ]
     }
 }

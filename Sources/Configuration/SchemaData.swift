@@ -124,7 +124,7 @@ extension Schema {
             "How long a parent may take over one piece before it is asked elsewhere.")
         /// The longest an answer may take.
         public static let wantTimeout = Setting.duration(
-            "swarm.want_timeout", "2s", inMs: 50...600_000, for: .peers,
+            "swarm.want_timeout", "5s", inMs: 50...600_000, for: .peers,
             "How long a parent may leave a request for a piece unanswered.")
         /// How long a grant holds.
         public static let grantLease = Setting.duration(
@@ -132,7 +132,7 @@ extension Schema {
             "How long a child may read a piece it was granted; the upload slot is free again afterwards.")
         /// Parents at a time.
         public static let parents = Setting.integer(
-            "swarm.parents", "8", in: 1...64, for: .peers, "How many parents a download uses at a time.")
+            "swarm.parents", "32", in: 1...256, for: .peers, "How many parents a download uses at a time.")
         static let keys = [pieceTimeout.key, wantTimeout.key, grantLease.key, parents.key]
     }
 }

@@ -1,5 +1,5 @@
 /// A JSON value to be written: log lines and the commands' `--json`. Members keep their order.
-public indirect enum JSONValue: Sendable, Equatable {
+public indirect enum JSONValue: Sendable {
     case null
     case bool(Bool)
     case integer(Int64)
@@ -8,20 +8,7 @@ public indirect enum JSONValue: Sendable, Equatable {
     case number(Double)
     case string(String)
     case array([JSONValue])
-    case object([Member])
-
-    /// One member of an object.
-    public struct Member: Sendable, Equatable {
-        /// Its name.
-        public let name: String
-        /// Its value.
-        public let value: JSONValue
-        /// Pairs a name and a value.
-        public init(_ name: String, _ value: JSONValue) {
-            self.name = name
-            self.value = value
-        }
-    }
+    case object([(String, JSONValue)])
 
     /// A string, or null for none.
     public static func optional(_ text: String?) -> JSONValue { text.map { .string($0) } ?? .null }
@@ -69,9 +56,9 @@ public indirect enum JSONValue: Sendable, Equatable {
             }
         case .object(let members):
             JSONValue.writeSequence(members, "{", "}", into: &out, indent: indent) { member, out, indent in
-                JSONValue.writeString(member.name, into: &out)
+                JSONValue.writeString(member.0, into: &out)
                 out += indent == nil ? ":" : ": "
-                member.value.write(into: &out, indent: indent)
+                member.1.write(into: &out, indent: indent)
             }
         }
     }
@@ -108,6 +95,6 @@ extension JSONValue: ExpressibleByStringLiteral, ExpressibleByStringInterpolatio
     public init(arrayLiteral items: JSONValue...) { self = .array(items) }
     /// An object, its members in this order.
     public init(dictionaryLiteral members: (String, JSONValue)...) {
-        self = .object(members.map { Member($0.0, $0.1) })
+        self = .object(members)
     }
 }

@@ -39,16 +39,16 @@ struct LogLine {
 
     /// The same as one JSON object.
     var json: String {
-        var members: [JSONValue.Member] = [
-            .init("time", .string(WallClock.text(unixMs: unixMs))), .init("level", .string(level.rawValue)),
-            .init("component", .string(component)), .init("message", .string(Redaction.scrub(message))),
+        var members: [(String, JSONValue)] = [
+            ("time", .string(WallClock.text(unixMs: unixMs))), ("level", .string(level.rawValue)),
+            ("component", .string(component)), ("message", .string(Redaction.scrub(message))),
         ]
         for field in fields {
             switch shown(field) {
-            case .integer(let number): members.append(.init(field.name, .integer(number)))
-            case .number(let number): members.append(.init(field.name, .number(number)))
-            case .flag(let flag): members.append(.init(field.name, .bool(flag)))
-            case .text(let text): members.append(.init(field.name, .string(text)))
+            case .integer(let number): members.append((field.name, .integer(number)))
+            case .number(let number): members.append((field.name, .number(number)))
+            case .flag(let flag): members.append((field.name, .bool(flag)))
+            case .text(let text): members.append((field.name, .string(text)))
             }
         }
         return JSONValue.object(members).text()

@@ -93,9 +93,9 @@ import Testing
             "@unchecked Sendable", "nonisolated(unsafe)", "unsafeBitCast(", "Unmanaged<",
         ]
         for (index, line) in file.lines.enumerated() where words.contains(where: line.contains) {
-            // The reason stands on the line or in the comment lines just above the declaration or statement.
-            let above = file.lines[max(0, index - 8)...index]
-            if !above.contains(where: { $0.contains("// Safety:") || $0.contains("/// Safety:") }) {
+            // The reason stands just above the statement, or first in the body of the declaration.
+            let around = file.lines[max(0, index - 8)...min(index + 2, file.lines.count - 1)]
+            if !around.contains(where: { $0.contains("// Safety:") || $0.contains("/// Safety:") }) {
                 Issue.record(
                     "\(file.path):\(index + 1): needs a \"// Safety:\" line that says why this is right")
             }

@@ -63,7 +63,7 @@ enum ConfigurationReport {
                     "environment": .string(entry.key.environmentName),
                     "doc": .string(entry.key.doc),
                 ]
-                return JSONValue.Member(entry.key.name, members)
+                return (entry.key.name, members)
             })
     }
 }
