@@ -76,10 +76,10 @@ public struct Download: Sendable {
 
     /// Bytes of slots it may have in flight: a piece counts from its want until it is kept or discarded.
     ///
-    /// Pieces read at the origin count too, but are paced by the interpreter. Less than a piece means a pause. After setting it
+    /// Pieces read at the origin count too, but are paced by the interpreter. Less than a piece means a pause. After raising it
     /// send a `tick` (`wakeAtNs` asks for one at once).
     public var budgetBytes: Int {
-        didSet { budgetChanged = true }
+        didSet { if budgetBytes > oldValue { budgetChanged = true } }
     }
 
     /// Describes a download; nothing happens before `start`.

@@ -53,6 +53,7 @@ import Testing
         #expect(script.download.wakeAtNs == 0, "a changed budget asks for a tick")
         #expect(script.send(.tick).wants.count == 1)
         script.download.budgetBytes = 0
+        #expect(script.download.wakeAtNs != 0, "a smaller one does not")
         let (peer, address) = wants[0]
         #expect(script.send(.absent(peer, address)).wants.isEmpty, "no budget is a pause")
     }
