@@ -79,7 +79,7 @@ private struct OwnPeer: Sendable {
             configuration = try configuration.setting("peer.listen", to: "127.0.0.1:0", because: why)
             let isAlone =
                 configuration[Schema.Peer.schedulers].isEmpty && configuration[Schema.Manager.addresses].isEmpty
-            let quiet = context.log.with(["peer": "own"])
+            let quiet = context.log.atLeast(.warning)
             let scheduler = isAlone ? try SchedulerServer.embedded(configuration, log: quiet) : nil
             let peer = try PeerServer.start(
                 configuration,

@@ -29,7 +29,7 @@ struct DownloadTask {
     var traffic = Traffic()
     var outcome: DownloadOutcome?
     /// Who waits for it.
-    var callers: [UInt64: @Sendable (DownloadOutcome) -> Void] = [:]
+    var callers: [UInt64: @Sendable (DownloadSnapshot) -> Void] = [:]
     /// The scheduler wants it here.
     var isOrdered = false
     /// What came before the machine was there.
@@ -84,7 +84,7 @@ public struct DownloadSnapshot: Sendable {
     public let progress: DownloadProgress
     /// Sources and transports.
     public let traffic: Traffic
-    /// nil while it runs.
+    /// How it ended; nil while it runs.
     public let outcome: DownloadOutcome?
     /// Since its start.
     public let seconds: Double

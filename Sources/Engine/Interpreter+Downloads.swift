@@ -8,9 +8,9 @@ import Workers
 extension Interpreter {
     /// Brings a model here for a caller, or joins the download of it that runs already.
     ///
-    /// `done` is called once, on the engine's thread, when it is over.
+    /// `done` is called once, on the engine's thread, when it is over: with the last look at it.
     public func start(
-        _ model: ModelID, _ manifest: Manifest, done: @escaping @Sendable (DownloadOutcome) -> Void
+        _ model: ModelID, _ manifest: Manifest, done: @escaping @Sendable (DownloadSnapshot) -> Void
     ) -> DownloadTicket {
         let number = running(model) ?? begin(model, manifest)
         let caller = self.number()
@@ -28,7 +28,7 @@ extension Interpreter {
     public func abandon(_ ticket: DownloadTicket) {
         guard let task = downloads[ticket.download], task.outcome == nil else { return }
         guard let done = downloads[ticket.download]?.callers.removeValue(forKey: ticket.caller) else { return }
-        done(.cancelled)
+        done(look(at: task, as: .cancelled))
         guard downloads[ticket.download]?.callers.isEmpty == true, !task.isOrdered else { return }
         machineEvents.append((ticket.download, .cancel))
     }
@@ -53,10 +53,13 @@ extension Interpreter {
 
     /// How far a download is; nil when it is long over.
     public func snapshot(_ number: DownloadNumber) -> DownloadSnapshot? {
-        guard let task = downloads[number] else { return nil }
-        return DownloadSnapshot(
+        downloads[number].map { look(at: $0, as: $0.outcome) }
+    }
+
+    private func look(at task: DownloadTask, as outcome: DownloadOutcome?) -> DownloadSnapshot {
+        DownloadSnapshot(
             progress: task.progressAtOutcome ?? task.machine?.progress ?? DownloadProgress(), traffic: task.traffic,
-            outcome: task.outcome, seconds: Double(nowNs - task.startedNs) / 1e9)
+            outcome: outcome, seconds: Double(nowNs - task.startedNs) / 1e9)
     }
 
     /// On a worker: records the model, makes room and opens its files, or does nothing.
@@ -164,6 +167,7 @@ extension Interpreter {
         task.outcome = outcome
         task.progressAtOutcome = task.machine?.progress
         let callers = task.callers.values
+        let last = look(at: task, as: outcome)
         task.callers = [:]
         downloads[number] = task
         if downloadOfModel[task.model] == number { downloadOfModel[task.model] = nil }
@@ -172,7 +176,7 @@ extension Interpreter {
         case .failed(_, let reason): scheduler.send(.leave(task.model, failure: reason))
         case .cancelled: scheduler.send(.leave(task.model, failure: "cancelled"))
         }
-        for done in callers { done(outcome) }
+        for done in callers { done(last) }
         shareBudget()
     }
 
@@ -182,7 +186,8 @@ extension Interpreter {
         dropWaitingReads(download: number)
         for piece in task.arrived.keys { discard(piece, of: number) }
         for lease in task.fetching { origin.stop(lease) }
-        guard downloads[number]?.isIdle == true else { return }
+        // A finished machine may still have losers of its end game to see off.
+        guard downloads[number]?.isIdle == true, task.machine?.isOver != false else { return }
         for peer in peers.entries.indices.map({ PeerNumber($0) }) where peers[peer].users.contains(number) {
             leave(peer, by: number)
         }

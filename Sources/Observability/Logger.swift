@@ -65,6 +65,13 @@ public struct Logger: Sendable {
         return logger
     }
 
+    /// The same, saying nothing below a level.
+    public func atLeast(_ level: LogLevel) -> Logger {
+        var logger = Logger(component: component, sink: sink, level: max(level, self.level))
+        logger.context = context
+        return logger
+    }
+
     /// Writes a line when the level asks for it; the message is not made otherwise.
     public func log(
         _ level: LogLevel, _ message: @autoclosure () -> String,

@@ -36,7 +36,7 @@ struct NodeService: NodeHandler {
         }
         try await responses.send(.progress(Wire.Progress(phase: "resolving")))
         let resolved = try await resolve(request)
-        let ticket = try await download(resolved, responses: responses)
+        let snapshot = try await download(resolved, responses: responses)
         if request.pin {
             try await peer.blocking.run { [store = peer.store] in
                 Result { () throws(StorageError) in try store.pin(resolved.model) }
@@ -48,15 +48,15 @@ struct NodeService: NodeHandler {
             host: peer.host.name, stale: resolved.stale)
         result.filesWithPublishedDigest = UInt32(
             resolved.manifest.files.count { $0.publishedDigest != nil })
-        if let ticket {
-            result.traffic = ticket.traffic.wire(wastedBytes: ticket.progress.wastedBytes)
-            result.resumedBytes = ticket.progress.resumedBytes
+        if let snapshot {
+            result.traffic = snapshot.traffic.wire(wastedBytes: snapshot.progress.wastedBytes)
+            result.resumedBytes = snapshot.progress.resumedBytes
         } else {
             result.traffic = Traffic().wire(wastedBytes: 0)
             result.resumedBytes = resolved.manifest.totalBytes
         }
         if let directory = request.to {
-            try await responses.send(.progress(progress(resolved, ticket, phase: "placing")))
+            try await responses.send(.progress(progress(resolved, snapshot, phase: "placing")))
             let placed = try await place(resolved.model, in: directory, how: request.place)
             result.hardLinked = UInt32(placed.count { $0.how == .hardlink })
             result.reflinked = UInt32(placed.count { $0.how == .reflink })
@@ -116,44 +116,47 @@ struct NodeService: NodeHandler {
             return stored
         }
         if stored?.isComplete == true { return nil }
-        let (outcomes, outcome) = AsyncStream<DownloadOutcome>.makeStream(bufferingPolicy: .bufferingNewest(1))
-        let ticket = await peer.engine.ask { interpreter in
-            interpreter.start(resolved.model, resolved.manifest) { ended in
-                outcome.yield(ended)
-                outcome.finish()
+        let (ends, end) = AsyncStream<DownloadSnapshot>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let started = await peer.engine.ask { interpreter in
+            interpreter.start(resolved.model, resolved.manifest) { last in
+                end.yield(last)
+                end.finish()
             }
         }
-        guard let ticket else { throw RPCError(.unavailable, "the peer is stopping") }
-        let last = LastSnapshot()
-        return try await withTaskCancellationHandler {
-            let ended = try await withThrowingTaskGroup(of: DownloadOutcome?.self) { group in
-                group.addTask {
-                    for await ended in outcomes { return ended }
-                    return .cancelled
-                }
-                group.addTask { [peer] in
-                    while !Task.isCancelled {
-                        if let snapshot = await peer.engine.ask({ $0.snapshot(ticket.download) }) ?? nil {
-                            last.put(snapshot)
-                            try await responses.send(.progress(progress(resolved, snapshot, phase: "downloading")))
-                        }
-                        try? await Task.sleep(for: .milliseconds(200))
-                    }
-                    return nil
-                }
-                defer { group.cancelAll() }
-                while let next = try await group.next() { if let ended = next { return ended } }
-                return DownloadOutcome.cancelled
-            }
-            let final = await peer.engine.ask({ $0.snapshot(ticket.download) }) ?? nil
-            switch ended {
-            case .finished: return final ?? last.value
-            case .cancelled: throw CancellationError()
-            case .failed(let code, let reason):
-                throw OriginFailure(code: code, description: reason, retryable: false)
-            }
+        guard let ticket = started else { throw RPCError(.unavailable, "the peer is stopping") }
+        let last = try await withTaskCancellationHandler {
+            try await watch(ticket, until: ends, resolved, responses)
         } onCancel: {
             peer.engine.post(.ask { $0.abandon(ticket) })
+        }
+        switch last?.outcome {
+        case .finished: return last
+        case .failed(let code, let reason): throw OriginFailure(code: code, description: reason, retryable: false)
+        case .cancelled, nil: throw CancellationError()
+        }
+    }
+
+    /// Streams progress until the download ends; its last look, or nil when the caller gave up.
+    private func watch(
+        _ ticket: DownloadTicket, until ends: AsyncStream<DownloadSnapshot>, _ resolved: Resolved,
+        _ responses: RPCOutgoing<Wire.GetEvent>
+    ) async throws -> DownloadSnapshot? {
+        try await withThrowingTaskGroup(of: DownloadSnapshot?.self) { group in
+            group.addTask {
+                for await last in ends { return last }
+                return nil
+            }
+            group.addTask { [peer] in
+                while !Task.isCancelled {
+                    if let snapshot = await peer.engine.ask({ $0.snapshot(ticket.download) }) ?? nil {
+                        try await responses.send(.progress(progress(resolved, snapshot, phase: "downloading")))
+                    }
+                    try await Task.sleep(for: .milliseconds(200))
+                }
+                return nil
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? nil
         }
     }
 
