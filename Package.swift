@@ -123,7 +123,7 @@ let package = Package(
             swiftSettings: strict),
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins"]),
-        tests("Configuration", ["Configuration", "Observability"]),
+        tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
         tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "TransportSimulated", "System"]),

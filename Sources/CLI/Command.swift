@@ -72,14 +72,18 @@ struct Command: Sendable {
     /// The flags that every command has.
     static let commonOptions = [
         Option("--config", "FILE", "Read this configuration file instead of the usual ones."),
-        Option("--set", "KEY=VALUE", "Set any key of the configuration; may be repeated. See martlet config print."),
+        Option(
+            "--set", "KEY=VALUE",
+            "Set any key of the configuration; may be repeated. See martlet config print."),
         Option("--help", nil, "Show this text."),
     ]
 
     /// The schema's flags, with their keys.
     var schemaFlags: [(flag: String, key: ConfigurationKey)] {
         guard let configuration else { return [] }
-        return Schema.keys(of: configuration).compactMap { key in key.flag(in: configuration).map { ($0, key) } }
+        return Schema.keys(of: configuration).compactMap { key in
+            key.flag(in: configuration).map { ($0, key) }
+        }
     }
 }
 

@@ -45,7 +45,8 @@ struct CommandLineParser {
         var input = Command.Input()
         var configFile: String?
         var flags: [ConfigurationSources.FlagValue] = []
-        let schemaFlags = Dictionary(command.schemaFlags.map { ($0.flag, $0.key) }, uniquingKeysWith: { first, _ in first })
+        let schemaFlags = Dictionary(
+            command.schemaFlags.map { ($0.flag, $0.key) }, uniquingKeysWith: { first, _ in first })
         let options = command.options + Command.commonOptions
 
         while let word = reader.next() {
@@ -56,11 +57,15 @@ struct CommandLineParser {
             if name == "--help" || name == "-h" { return .help(command) }
             if let key = schemaFlags[name] {
                 let isSwitch = if case .flag = key.type { true } else { false }
-                let text = isSwitch ? reader.attachedValue() ?? "true" : try reader.value(of: name, key.type.placeholder)
+                let text =
+                    isSwitch
+                    ? reader.attachedValue() ?? "true" : try reader.value(of: name, key.type.placeholder)
                 flags.append(.init(keyName: key.name, text: text, spelled: name))
             } else if let option = options.first(where: { $0.name == name }) {
                 guard let placeholder = option.placeholder else {
-                    if reader.attachedValue() != nil { throw CommandFailure(.usage, "\(name) takes no value") }
+                    if reader.attachedValue() != nil {
+                        throw CommandFailure(.usage, "\(name) takes no value")
+                    }
                     input.switches.insert(name)
                     continue
                 }
@@ -75,7 +80,8 @@ struct CommandLineParser {
                 let hint = Spelling.hint(for: name, in: known)
                 throw CommandFailure(
                     .usage,
-                    "unknown flag \(name) for martlet \(command.name)\(hint.isEmpty ? "; see martlet \(command.name) --help" : hint)")
+                    "unknown flag \(name) for martlet \(command.name)\(hint.isEmpty ? "; see martlet \(command.name) --help" : hint)"
+                )
             }
         }
         try check(input.arguments, of: command)
@@ -86,7 +92,9 @@ struct CommandLineParser {
         guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
             throw CommandFailure(.usage, "--set \(text): write --set KEY=VALUE, e.g. --set peer.rack=r12")
         }
-        return .init(keyName: String(text[..<equals]), text: String(text[text.index(after: equals)...]), spelled: "--set")
+        return .init(
+            keyName: String(text[..<equals]), text: String(text[text.index(after: equals)...]),
+            spelled: "--set")
     }
 
     private func check(_ arguments: [String], of command: Command) throws(CommandFailure) {
@@ -94,13 +102,14 @@ struct CommandLineParser {
         switch command.arguments {
         case .none:
             guard let extra = arguments.first else { return }
-            throw CommandFailure(.usage, "martlet \(command.name) takes no argument, and was given \(extra)")
+            throw CommandFailure(.usage, "\(command.name) takes no argument, and was given \(extra)")
         case .one(let name):
-            if arguments.isEmpty { throw CommandFailure(.usage, "martlet \(command.name) needs \(name)\(example)") }
+            if arguments.isEmpty { throw CommandFailure(.usage, "\(command.name) needs \(name)\(example)") }
             guard arguments.count > 1 else { return }
-            throw CommandFailure(.usage, "martlet \(command.name) takes one \(name), and was also given \(arguments[1])")
+            throw CommandFailure(
+                .usage, "\(command.name) takes one \(name), and was also given \(arguments[1])")
         case .some(let name):
-            if arguments.isEmpty { throw CommandFailure(.usage, "martlet \(command.name) needs \(name)\(example)") }
+            if arguments.isEmpty { throw CommandFailure(.usage, "\(command.name) needs \(name)\(example)") }
         }
     }
 }

@@ -10,7 +10,8 @@ public final class Console: Sendable {
 
     /// A console that writes by these closures: for tests.
     public init(
-        isInteractive: Bool, output: @escaping @Sendable (String) -> Void, error: @escaping @Sendable (String) -> Void
+        isInteractive: Bool, output: @escaping @Sendable (String) -> Void,
+        error: @escaping @Sendable (String) -> Void
     ) {
         self.isInteractive = isInteractive
         standardOutput = output
@@ -21,7 +22,8 @@ public final class Console: Sendable {
     public static func ofThisProcess() -> Console {
         let isDumb = getenv("TERM").map { String(cString: $0) == "dumb" } ?? true
         return Console(
-            isInteractive: isatty(2) == 1 && !isDumb, output: { writeAll($0, to: 1) }, error: { writeAll($0, to: 2) })
+            isInteractive: isatty(2) == 1 && !isDumb, output: { writeAll($0, to: 1) },
+            error: { writeAll($0, to: 2) })
     }
 
     /// A line of the result.
@@ -31,7 +33,9 @@ public final class Console: Sendable {
     public func note(_ line: String) { standardError(line + "\n") }
 
     /// The result as JSON, for programs.
-    public func printJSON(_ value: JSONValue, pretty: Bool = true) { standardOutput(value.text(pretty: pretty) + "\n") }
+    public func printJSON(_ value: JSONValue, pretty: Bool = true) {
+        standardOutput(value.text(pretty: pretty) + "\n")
+    }
 
     /// Text for the terminal as it is, with control sequences.
     func draw(_ text: String) { standardError(text) }

@@ -23,40 +23,29 @@ enum GetReport {
 
     /// Keys as in the protocol file.
     static func json(_ result: Wire.GetResult) -> JSONValue {
-        .object([
-            ("model", .string(result.model)), ("revision", .string(result.revision)), ("host", .string(result.host)),
-            ("total_bytes", .unsigned(result.totalBytes)), ("seconds", .number(result.seconds)),
-            ("resumed_bytes", .unsigned(result.resumedBytes)), ("traffic", traffic(result.traffic ?? Wire.Traffic())),
-            ("files", .unsigned(UInt64(result.files))),
-            ("files_with_published_digest", .unsigned(UInt64(result.filesWithPublishedDigest))),
-            ("hard_linked", .unsigned(UInt64(result.hardLinked))), ("reflinked", .unsigned(UInt64(result.reflinked))),
-            ("copied", .unsigned(UInt64(result.copied))), ("already_there", .unsigned(UInt64(result.alreadyThere))),
-            ("resident_bytes_max", .unsigned(result.residentBytesMax)), ("stale", .bool(result.stale)),
-        ])
+        [
+            "model": .string(result.model), "revision": .string(result.revision), "host": .string(result.host),
+            "total_bytes": .unsigned(result.totalBytes), "seconds": .number(result.seconds),
+            "resumed_bytes": .unsigned(result.resumedBytes), "traffic": traffic(result.traffic ?? Wire.Traffic()),
+            "files": .unsigned(UInt64(result.files)),
+            "files_with_published_digest": .unsigned(UInt64(result.filesWithPublishedDigest)),
+            "hard_linked": .unsigned(UInt64(result.hardLinked)), "reflinked": .unsigned(UInt64(result.reflinked)),
+            "copied": .unsigned(UInt64(result.copied)), "already_there": .unsigned(UInt64(result.alreadyThere)),
+            "resident_bytes_max": .unsigned(result.residentBytesMax), "stale": .bool(result.stale),
+        ]
     }
 
     private static func traffic(_ traffic: Wire.Traffic) -> JSONValue {
-        .object([
-            ("origin_bytes", .unsigned(traffic.originBytes)), ("seed_bytes", .unsigned(traffic.seedBytes)),
-            ("peer_bytes", .unsigned(traffic.peerBytes)), ("wasted_bytes", .unsigned(traffic.wastedBytes)),
-            (
-                "by_transport",
-                .array(
-                    traffic.byTransport.map {
-                        .object([("transport", .string($0.transport)), ("bytes", .unsigned($0.bytes))])
-                    })
-            ),
-            (
-                "by_host",
-                .array(
-                    traffic.byHost.map {
-                        .object([
-                            ("host", .string($0.host)), ("bytes", .unsigned($0.bytes)),
-                            ("transport", .string($0.transport)),
-                        ])
-                    })
-            ),
-        ])
+        [
+            "origin_bytes": .unsigned(traffic.originBytes), "seed_bytes": .unsigned(traffic.seedBytes),
+            "peer_bytes": .unsigned(traffic.peerBytes), "wasted_bytes": .unsigned(traffic.wastedBytes),
+            "by_transport": .array(
+                traffic.byTransport.map { ["transport": .string($0.transport), "bytes": .unsigned($0.bytes)] }),
+            "by_host": .array(
+                traffic.byHost.map {
+                    ["host": .string($0.host), "bytes": .unsigned($0.bytes), "transport": .string($0.transport)]
+                }),
+        ]
     }
 }
 

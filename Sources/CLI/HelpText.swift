@@ -2,8 +2,8 @@ import Configuration
 
 /// The texts of `--help`: examples first, then what can be said.
 enum HelpText {
-    /// The column at which explanations begin.
-    private static let column = 30
+    /// The column at which the explanations of flags begin.
+    private static let flagColumn = 30
     private static let width = 100
 
     static func overview(_ commands: [Command]) -> String {
@@ -26,9 +26,9 @@ enum HelpText {
             Commands:
 
             """
-        for command in commands { out += entry(command.name, command.summary) }
+        for command in commands { out += entry(command.name, command.summary, column: 14) }
         out += "\nExit codes:\n"
-        for code in ExitCode.allCases { out += entry(String(code.rawValue), code.meaning) }
+        for code in ExitCode.allCases { out += entry(String(code.rawValue), code.meaning, column: 14) }
         out += "\nmartlet config print shows every setting, its value and where it came from.\n"
         return out
     }
@@ -47,17 +47,19 @@ enum HelpText {
         }
         let schemaFlags = command.schemaFlags
         guard !schemaFlags.isEmpty else { return out }
-        out += "\nConfiguration (also in the file and the environment; martlet config print shows the names):\n"
+        out +=
+            "\nConfiguration (also in the file and the environment; martlet config print shows the names):\n"
         for (flag, key) in schemaFlags {
             let isSwitch = if case .flag = key.type { true } else { false }
             let builtIn = key.builtIn.description
             out += entry(
-                isSwitch ? flag : "\(flag) \(key.type.placeholder)", key.doc + (builtIn.isEmpty ? "" : " [\(builtIn)]"))
+                isSwitch ? flag : "\(flag) \(key.type.placeholder)",
+                key.doc + (builtIn.isEmpty ? "" : " [\(builtIn)]"))
         }
         return out
     }
 
-    private static func entry(_ name: String, _ doc: String) -> String {
+    private static func entry(_ name: String, _ doc: String, column: Int = flagColumn) -> String {
         let head = "  \(name)"
         let body = wrapped(doc, indent: column)
         if head.count + 2 > column { return head + "\n" + body }

@@ -28,9 +28,12 @@ struct MachineReport: Sendable {
         let library = dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_LOCAL)
         if let library { dlclose(library) }
         return MachineReport(
-            kernel: kernelRelease(), topology: Topology(), lockedMemory: try? ResourceLimit.lockedMemory.values(),
-            openFiles: try? ResourceLimit.openFiles.values(), availableMemoryBytes: MachineMemory.availableBytes(),
-            hasVerbsLibrary: library != nil, socketPath: socketPath, isSocketThere: access(socketPath, F_OK) == 0)
+            kernel: kernelRelease(), topology: Topology(),
+            lockedMemory: try? ResourceLimit.lockedMemory.values(),
+            openFiles: try? ResourceLimit.openFiles.values(),
+            availableMemoryBytes: MachineMemory.availableBytes(),
+            hasVerbsLibrary: library != nil, socketPath: socketPath,
+            isSocketThere: access(socketPath, F_OK) == 0)
     }
 
     private static func kernelRelease() -> String {
@@ -48,43 +51,53 @@ struct MachineReport: Sendable {
         guard !devices.isEmpty else {
             return Transport(
                 name: "rdma", isAvailable: false,
-                reason: "no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
+                reason:
+                    "no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
                     + "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev \(likelyInterface)"
                     + (hasVerbsLibrary ? "" : "; and apt install rdma-core libibverbs1"))
         }
         guard hasVerbsLibrary else {
             return Transport(
                 name: "rdma", isAvailable: false,
-                reason: "libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers")
+                reason:
+                    "libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers")
         }
         guard devices.contains(where: { $0.ports.contains(where: \.isActive) }) else {
             return Transport(
                 name: "rdma", isAvailable: false,
-                reason: "no port of \(devices.map(\.name).joined(separator: ", ")) is ACTIVE; check cable and link (rdma link)")
+                reason:
+                    "no port of \(devices.map(\.name).joined(separator: ", ")) is ACTIVE; check cable and link (rdma link)"
+            )
         }
         return Transport(
             name: "rdma", isAvailable: false,
-            reason: "\(devices.map(\.name).joined(separator: ", ")) could carry it, but this build has no RDMA transport; "
+            reason:
+                "\(devices.map(\.name).joined(separator: ", ")) could carry it, but this build has no RDMA transport; "
                 + "pieces travel by tcp")
     }
 
     private var local: Transport {
         Transport(
             name: "local", isAvailable: true,
-            reason: "between processes of this machine, by passing memory and file descriptors over Unix sockets")
+            reason:
+                "between processes of this machine, by passing memory and file descriptors over Unix sockets")
     }
 
     private var tcp: Transport {
-        let interfaces = topology.networkDevices.filter { $0.name != "lo" && $0.operstate == "up" }.map(\.name)
+        let interfaces = topology.networkDevices.filter { $0.name != "lo" && $0.operstate == "up" }.map(
+            \.name)
         return Transport(
             name: "tcp", isAvailable: true,
             reason: interfaces.isEmpty
-                ? "over the loopback only: no other interface is up" : "over \(interfaces.joined(separator: ", "))")
+                ? "over the loopback only: no other interface is up"
+                : "over \(interfaces.joined(separator: ", "))")
     }
 
     /// An interface that a soft RDMA device could be put on.
     private var likelyInterface: String {
         let others = topology.networkDevices.filter { $0.name != "lo" }
-        return (others.first { $0.operstate == "up" && $0.pci != nil } ?? others.first { $0.operstate == "up" })?.name ?? "DEVICE"
+        return
+            (others.first { $0.operstate == "up" && $0.pci != nil } ?? others.first { $0.operstate == "up" })?
+            .name ?? "DEVICE"
     }
 }

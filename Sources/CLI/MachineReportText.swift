@@ -8,18 +8,28 @@ extension MachineReport {
     var lines: [String] {
         var out = ["martlet \(BuildInfo.version) on Linux \(kernel)", "", "Transports"]
         for transport in transports {
-            out.append("  \(transport.name)\(transport.isAvailable ? "" : " (not available)"): \(transport.reason)")
+            out.append(
+                "  \(transport.name)\(transport.isAvailable ? "" : " (not available)"): \(transport.reason)")
         }
         out += ["", "Network interfaces"] + indented(networkTable, none: "none")
-        out += ["", "RDMA devices"] + indented(rdmaTable, none: "none (looked in \(topology.root)/class/infiniband)")
+        out +=
+            ["", "RDMA devices"]
+            + indented(rdmaTable, none: "none (looked in \(topology.root)/class/infiniband)")
         out += ["", "NUMA nodes"] + indented(nodeTable, none: "none")
-        out += ["", "GPUs"] + indented(gpuTable, none: "none (looked for display controllers in \(topology.root)/bus/pci/devices)")
+        out +=
+            ["", "GPUs"]
+            + indented(
+                gpuTable, none: "none (looked for display controllers in \(topology.root)/bus/pci/devices)")
         out += ["", "Limits"]
         out += ["  locked memory: \(MachineReport.shown(lockedMemory, Units.bytes))\(lockedMemoryAdvice)"]
         out += ["  open files: \(MachineReport.shown(openFiles) { "\($0)" })"]
         out += ["  memory available: \(availableMemoryBytes.map(Units.bytes) ?? "unknown")"]
-        out += ["  huge pages (2 MiB) free: \(freeHugePages)\(freeHugePages == 0 ? "; more with sysctl vm.nr_hugepages=N" : "")"]
-        out += ["", "Peer's socket: \(socketPath)\(isSocketThere ? "" : " (not there: no peer is running here)")"]
+        out += [
+            "  huge pages (2 MiB) free: \(freeHugePages)\(freeHugePages == 0 ? "; more with sysctl vm.nr_hugepages=N" : "")"
+        ]
+        out += [
+            "", "Peer's socket: \(socketPath)\(isSocketThere ? "" : " (not there: no peer is running here)")",
+        ]
         return out
     }
 
@@ -29,7 +39,10 @@ extension MachineReport {
             "version": .string(BuildInfo.version), "kernel": .string(kernel),
             "transports": .array(
                 transports.map {
-                    ["name": .string($0.name), "available": .bool($0.isAvailable), "reason": .string($0.reason)]
+                    [
+                        "name": .string($0.name), "available": .bool($0.isAvailable),
+                        "reason": .string($0.reason),
+                    ]
                 }),
             "network": .array(topology.networkDevices.map(MachineReport.json)),
             "rdma": .array(topology.rdmaDevices.map(MachineReport.json)),
@@ -37,15 +50,20 @@ extension MachineReport {
                 topology.nodes.map {
                     [
                         "node": .integer(Int64($0.id)), "cpus": .string($0.cpus.description),
-                        "memory_bytes": .unsigned($0.memoryBytes), "free_huge_pages": .integer(Int64($0.freeHugePages)),
+                        "memory_bytes": .unsigned($0.memoryBytes),
+                        "free_huge_pages": .integer(Int64($0.freeHugePages)),
                     ]
                 }),
             "gpus": .array(
                 topology.gpus.map {
-                    ["vendor": .string($0.vendor), "pci": .string($0.pci.address), "numa_node": .count($0.pci.numaNode)]
+                    [
+                        "vendor": .string($0.vendor), "pci": .string($0.pci.address),
+                        "numa_node": .count($0.pci.numaNode),
+                    ]
                 }),
             "limits": [
-                "locked_memory": MachineReport.json(lockedMemory), "open_files": MachineReport.json(openFiles),
+                "locked_memory": MachineReport.json(lockedMemory),
+                "open_files": MachineReport.json(openFiles),
                 "available_memory_bytes": availableMemoryBytes.map { .unsigned($0) } ?? .null,
             ],
             "peer_socket": ["path": .string(socketPath), "exists": .bool(isSocketThere)],
@@ -60,11 +78,15 @@ extension MachineReport {
     }
 
     private var networkTable: TextTable? {
-        var table = TextTable([.left("NAME"), .left("STATE"), .right("SPEED"), .right("MTU"), .left("DRIVER"), .left("NUMA"), .left("PCI")])
+        var table = TextTable([
+            .left("NAME"), .left("STATE"), .right("SPEED"), .right("MTU"), .left("DRIVER"), .left("NUMA"),
+            .left("PCI"),
+        ])
         for device in topology.networkDevices {
             table.add([
                 device.name, device.operstate, device.speedMbps.map { "\($0) Mb/s" } ?? "-",
-                device.mtuBytes.map(String.init) ?? "-", device.driver ?? "-", device.numaNode.map(String.init) ?? "-",
+                device.mtuBytes.map(String.init) ?? "-", device.driver ?? "-",
+                device.numaNode.map(String.init) ?? "-",
                 device.pci?.address ?? "-",
             ])
         }
@@ -72,7 +94,10 @@ extension MachineReport {
     }
 
     private var rdmaTable: TextTable? {
-        var table = TextTable([.left("NAME"), .right("PORT"), .left("STATE"), .left("LINK"), .right("RATE"), .left("NETDEV"), .left("NUMA")])
+        var table = TextTable([
+            .left("NAME"), .right("PORT"), .left("STATE"), .left("LINK"), .right("RATE"), .left("NETDEV"),
+            .left("NUMA"),
+        ])
         for device in topology.rdmaDevices {
             for port in device.ports {
                 table.add([
@@ -89,7 +114,8 @@ extension MachineReport {
         var table = TextTable([.right("NODE"), .left("CPUS"), .right("MEMORY"), .right("FREE HUGE PAGES")])
         for node in topology.nodes {
             table.add([
-                String(node.id), node.cpus.description, node.memoryBytes > 0 ? Units.bytes(node.memoryBytes) : "-",
+                String(node.id), node.cpus.description,
+                node.memoryBytes > 0 ? Units.bytes(node.memoryBytes) : "-",
                 String(node.freeHugePages),
             ])
         }
@@ -99,7 +125,9 @@ extension MachineReport {
     private var gpuTable: TextTable? {
         var table = TextTable([.left("VENDOR"), .left("PCI"), .left("DRIVER"), .left("NUMA")])
         for gpu in topology.gpus {
-            table.add([gpu.vendor, gpu.pci.address, gpu.pci.driver ?? "-", gpu.pci.numaNode.map(String.init) ?? "-"])
+            table.add([
+                gpu.vendor, gpu.pci.address, gpu.pci.driver ?? "-", gpu.pci.numaNode.map(String.init) ?? "-",
+            ])
         }
         return topology.gpus.isEmpty ? nil : table
     }
@@ -118,26 +146,31 @@ extension MachineReport {
     private static func json(_ limit: ResourceLimit.Values?) -> JSONValue {
         guard let limit else { return .null }
         return [
-            "soft": limit.soft.map { .unsigned($0) } ?? "unlimited", "hard": limit.hard.map { .unsigned($0) } ?? "unlimited",
+            "soft": limit.soft.map { .unsigned($0) } ?? "unlimited",
+            "hard": limit.hard.map { .unsigned($0) } ?? "unlimited",
         ]
     }
 
     private static func json(_ device: NetworkDevice) -> JSONValue {
         [
-            "name": .string(device.name), "state": .string(device.operstate), "speed_mbps": .count(device.speedMbps),
-            "mtu_bytes": .count(device.mtuBytes), "driver": .optional(device.driver), "numa_node": .count(device.numaNode),
+            "name": .string(device.name), "state": .string(device.operstate),
+            "speed_mbps": .count(device.speedMbps),
+            "mtu_bytes": .count(device.mtuBytes), "driver": .optional(device.driver),
+            "numa_node": .count(device.numaNode),
             "pci": .optional(device.pci?.address),
         ]
     }
 
     private static func json(_ device: RDMADevice) -> JSONValue {
         [
-            "name": .string(device.name), "numa_node": .count(device.numaNode), "pci": .optional(device.pci?.address),
+            "name": .string(device.name), "numa_node": .count(device.numaNode),
+            "pci": .optional(device.pci?.address),
             "ports": .array(
                 device.ports.map { port in
                     [
                         "number": .integer(Int64(port.number)), "state": .string(port.state),
-                        "link_layer": .string(port.linkLayer), "rate_gbps": port.rateGbps.map { .number($0) } ?? .null,
+                        "link_layer": .string(port.linkLayer),
+                        "rate_gbps": port.rateGbps.map { .number($0) } ?? .null,
                         "network_device": .optional(port.networkDevice),
                     ]
                 }),

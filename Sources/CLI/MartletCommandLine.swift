@@ -19,7 +19,9 @@ public enum MartletCommandLine {
         return code.rawValue
     }
 
-    private static func outcome(_ words: [String], _ console: Console, _ surroundings: Surroundings) async -> ExitCode {
+    private static func outcome(_ words: [String], _ console: Console, _ surroundings: Surroundings) async
+        -> ExitCode
+    {
         do {
             switch try CommandLineParser(commands: commands).parse(words) {
             case .overview(let isError):

@@ -84,7 +84,8 @@ private struct OwnPeer: Sendable {
             let peer = try PeerServer.start(
                 configuration,
                 PeerServer.Options(isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? []),
-                credentials: try context.credentials(listening: []), environment: ProcessEnvironment.all(), log: quiet)
+                credentials: isAlone ? .insecure : try context.credentials(listening: []),
+                environment: ProcessEnvironment.all(), log: quiet)
             return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler)
         } catch {
             rmdir(directory)

@@ -78,7 +78,9 @@ struct ProgressRenderer {
 
     /// Bytes a second in the window; nil before there are two samples.
     func bytesPerSecond(atNs: UInt64) -> Double? {
-        guard let first = samples.first, atNs > first.atNs, received >= first.bytes, samples.count > 1 else { return nil }
+        guard let first = samples.first, atNs > first.atNs, received >= first.bytes, samples.count > 1 else {
+            return nil
+        }
         return Double(received - first.bytes) / (Double(atNs - first.atNs) / 1e9)
     }
 
@@ -98,7 +100,9 @@ struct ProgressRenderer {
     func summary(atNs: UInt64) -> String {
         let seconds = Double(atNs - min(startNs, atNs)) / 1e9
         var line = "\(title): \(Units.bytes(snapshot.totalBytes)) in \(Units.duration(seconds: seconds))"
-        if received > 0, seconds > 0 { line += " (\(Units.rate(bytesPerSecond: Double(received) / seconds)))" }
+        if received > 0, seconds > 0 {
+            line += " (\(Units.rate(bytesPerSecond: Double(received) / seconds)))"
+        }
         if snapshot.resumedBytes > 0 { line += ", \(Units.bytes(snapshot.resumedBytes)) were here before" }
         return line + "; \(sources)"
     }
@@ -135,9 +139,12 @@ struct ProgressRenderer {
         if transports.count == 1 {
             parts[2] += " by \(transports[0].name)"
         } else if !transports.isEmpty {
-            parts.append("by " + transports.map { "\($0.name) \(Units.bytes($0.bytes))" }.joined(separator: " + "))
+            parts.append(
+                "by " + transports.map { "\($0.name) \(Units.bytes($0.bytes))" }.joined(separator: " + "))
         }
-        if snapshot.parents > 0 { parts.append("\(snapshot.parents) parent\(snapshot.parents == 1 ? "" : "s")") }
+        if snapshot.parents > 0 {
+            parts.append("\(snapshot.parents) parent\(snapshot.parents == 1 ? "" : "s")")
+        }
         if snapshot.parentsExcluded > 0 { parts.append("\(snapshot.parentsExcluded) excluded") }
         if snapshot.wastedBytes > 0 { parts.append("wasted \(Units.bytes(snapshot.wastedBytes))") }
         if snapshot.filesTotal > 0 { parts.append("\(snapshot.filesPublished)/\(snapshot.filesTotal) files") }

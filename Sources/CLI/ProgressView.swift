@@ -47,7 +47,8 @@ public final class ProgressView: Sendable {
             guard !state.isOver else { return }
             let isNewPhase = state.renderer.snapshot.phase != snapshot.phase
             state.renderer.note(snapshot, atNs: nowNs)
-            let intervalNs = console.isInteractive ? ProgressView.liveIntervalNs : ProgressView.plainIntervalNs
+            let intervalNs =
+                console.isInteractive ? ProgressView.liveIntervalNs : ProgressView.plainIntervalNs
             if let shownNs = state.shownNs, nowNs < shownNs + intervalNs, !isNewPhase { return }
             state.shownNs = nowNs
             draw(&state, nowNs)
@@ -68,7 +69,8 @@ public final class ProgressView: Sendable {
             case .stopped:
                 let snapshot = state.renderer.snapshot
                 let percent = Units.percent(snapshot.keptBytes, of: snapshot.totalBytes)
-                console.note("\(state.renderer.title): stopped at \(percent); the same command goes on from there")
+                console.note(
+                    "\(state.renderer.title): stopped at \(percent); the same command goes on from there")
             case .failed: break
             }
         }

@@ -38,11 +38,10 @@ func runList(_ request: ListRequest, _ context: CommandContext) async throws -> 
 }
 
 private func json(_ model: Wire.StoredModel) -> JSONValue {
-    .object([
-        ("model", .string(model.model)), ("reference", .string(model.reference)),
-        ("revision", .string(model.revision)), ("files", .unsigned(UInt64(model.files))),
-        ("total_bytes", .unsigned(model.totalBytes)), ("held_bytes", .unsigned(model.heldBytes)),
-        ("complete", .bool(model.complete)), ("pinned", .bool(model.pinned)),
-        ("last_used_unix_ms", .unsigned(model.lastUsedUnixMs)),
-    ])
+    [
+        "model": .string(model.model), "reference": .string(model.reference), "revision": .string(model.revision),
+        "files": .unsigned(UInt64(model.files)), "total_bytes": .unsigned(model.totalBytes),
+        "held_bytes": .unsigned(model.heldBytes), "complete": .bool(model.complete), "pinned": .bool(model.pinned),
+        "last_used_unix_ms": .unsigned(model.lastUsedUnixMs),
+    ]
 }

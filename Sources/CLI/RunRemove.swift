@@ -7,7 +7,7 @@ func runRemove(_ request: RemoveRequest, _ context: CommandContext) async throws
         var removed: [JSONValue] = []
         for model in request.models {
             let answer = try await node.removeModel(Wire.RemoveModelRequest(model: model))
-            removed.append(.object([("model", .string(model)), ("freed_bytes", .unsigned(answer.freedBytes))]))
+            removed.append(["model": .string(model), "freed_bytes": .unsigned(answer.freedBytes)])
             if !request.json { context.console.print("\(model): \(Units.bytes(answer.freedBytes)) freed") }
         }
         if request.json { context.console.print(JSONValue.array(removed).text(pretty: true)) }

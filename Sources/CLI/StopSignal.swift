@@ -35,7 +35,8 @@ public final class StopSignal: Sendable {
 
     /// Asks to stop. Only the first time counts.
     public func request(_ reason: Reason) {
-        let (handlers, waiters) = state.withLock { state -> ([@Sendable (Reason) -> Void], [CheckedContinuation<Reason?, Never>]) in
+        let (handlers, waiters) = state.withLock {
+            state -> ([@Sendable (Reason) -> Void], [CheckedContinuation<Reason?, Never>]) in
             guard state.reason == nil else { return ([], []) }
             state.reason = reason
             defer {

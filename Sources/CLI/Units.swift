@@ -1,10 +1,14 @@
 /// Amounts as people read them: decimal units, three digits or so.
 public enum Units {
-    private static let scales: [(Double, String)] = [(1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
+    private static let scales: [(Double, String)] = [
+        (1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"),
+    ]
 
     /// `4.29 GB`
     public static func bytes(_ amount: UInt64) -> String {
-        for (scale, unit) in scales where Double(amount) >= scale { return "\(digits(Double(amount) / scale)) \(unit)" }
+        for (scale, unit) in scales where Double(amount) >= scale {
+            return "\(digits(Double(amount) / scale)) \(unit)"
+        }
         return "\(amount) B"
     }
 

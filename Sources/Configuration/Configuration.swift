@@ -11,6 +11,7 @@ public enum ConfigurationOrigin: Hashable, Sendable, CustomStringConvertible {
     /// The program itself, and why.
     case program(String)
 
+    /// As `martlet config print` shows it.
     public var description: String {
         switch self {
         case .builtIn: "built-in"
@@ -48,19 +49,24 @@ public struct Configuration: Sendable {
     /// A setting's value. Never fails: everything was read and checked when the configuration was loaded.
     public subscript<Value>(_ setting: Setting<Value>) -> Value {
         guard let entry = byName[setting.key.name], let value = setting.value(entry.value) else {
-            preconditionFailure("\(setting.key.name) is missing in the schema's list, or its type does not fit its reader")
+            preconditionFailure(
+                "\(setting.key.name) is missing in the schema's list, or its type does not fit its reader")
         }
         return value
     }
 
     /// Where a key's value came from.
-    public func origin(of key: ConfigurationKey) -> ConfigurationOrigin { byName[key.name]?.origin ?? .builtIn }
+    public func origin(of key: ConfigurationKey) -> ConfigurationOrigin {
+        byName[key.name]?.origin ?? .builtIn
+    }
 
     /// Every key with its value, in the schema's order.
     public var entries: [Entry] { Schema.all.compactMap { byName[$0.name] } }
 
     /// A copy in which one key has another value, and why: for commands that run several servers in one process.
-    public func setting(_ name: String, to text: String, because why: String) throws(ConfigurationError) -> Configuration {
+    public func setting(_ name: String, to text: String, because why: String) throws(ConfigurationError)
+        -> Configuration
+    {
         guard let key = Schema.key(named: name) else { throw .unknown(key: name, place: why) }
         var copy = self
         copy.byName[name] = try Configuration.entry(key, text, from: .program(why), surroundings)
@@ -68,7 +74,8 @@ public struct Configuration: Sendable {
     }
 
     static func entry(
-        _ key: ConfigurationKey, _ text: String, from origin: ConfigurationOrigin, _ surroundings: Surroundings
+        _ key: ConfigurationKey, _ text: String, from origin: ConfigurationOrigin,
+        _ surroundings: Surroundings
     ) throws(ConfigurationError) -> Entry {
         let text = text.trimmed
         if text.isEmpty, key.isOptional { return Entry(key: key, value: .none, origin: origin) }

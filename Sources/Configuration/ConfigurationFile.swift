@@ -34,7 +34,8 @@ struct ConfigurationFile {
             throw ConfigurationError(.unreadable, "\(path) is larger than 1 MiB; is it a configuration file?")
         case .failure(.errno(let code)):
             throw ConfigurationError(
-                .unreadable, "cannot read the configuration file \(path): \(sentence(code)) [errno \(code)]", cause: code)
+                .unreadable, "cannot read the configuration file \(path): \(sentence(code)) [errno \(code)]",
+                cause: code)
         }
     }
 
@@ -42,10 +43,11 @@ struct ConfigurationFile {
         self.path = path
         var section = ""
         var seen: [String: Int] = [:]
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        // By bytes: to Swift "\r\n" is one character.
+        let lines = text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false)
         for (index, raw) in lines.enumerated() {
             let line = index + 1
-            var scanner = LineScanner(raw.hasSuffix("\r") ? raw.dropLast() : raw)
+            var scanner = LineScanner(raw.last == 0x0D ? raw.dropLast() : raw)
             scanner.skipSpace()
             if scanner.isAtEnd { continue }
             if scanner.take("[") {
@@ -62,11 +64,14 @@ struct ConfigurationFile {
             guard let text = scanner.value() else {
                 throw fault(
                     line,
-                    "the value of \(leaf) is no \"text\", number, true, false or [\"list\"] on one line; put text in quotes")
+                    "the value of \(leaf) is no \"text\", number, true, false or [\"list\"] on one line; put text in quotes"
+                )
             }
             scanner.skipSpace()
             guard scanner.isAtEnd else { throw fault(line, "something follows the value of \(leaf)") }
-            guard !section.isEmpty else { throw fault(line, "\(leaf) stands in no section; put [peer] or another above it") }
+            guard !section.isEmpty else {
+                throw fault(line, "\(leaf) stands in no section; put [peer] or another above it")
+            }
             let name = "\(section).\(leaf)"
             if let earlier = seen.updateValue(line, forKey: name) {
                 throw fault(line, "\(name) is already set in line \(earlier); keep one of them")
@@ -104,7 +109,7 @@ struct ConfigurationFile {
 private struct LineScanner {
     private var rest: Substring.UTF8View
 
-    init(_ line: Substring) { rest = line.utf8 }
+    init(_ line: Substring.UTF8View) { rest = line }
 
     /// Nothing is left but a comment.
     var isAtEnd: Bool { rest.isEmpty || rest.first == UInt8(ascii: "#") }

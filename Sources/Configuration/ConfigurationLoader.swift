@@ -58,11 +58,14 @@ extension Configuration {
             byName[name] = try entry(key, text, from: .environment(variable), surroundings)
         }
         for flag in sources.flags {
-            guard let key = Schema.key(named: flag.keyName) else { throw .unknown(key: flag.keyName, place: flag.spelled) }
+            guard let key = Schema.key(named: flag.keyName) else {
+                throw .unknown(key: flag.keyName, place: flag.spelled)
+            }
             guard !key.isSecret else {
                 throw ConfigurationError(
                     .conflict,
-                    "\(key.name) is a secret and command lines are public; set it by \(key.environmentName) or in a file")
+                    "\(key.name) is a secret and command lines are public; set it by \(key.environmentName) or in a file"
+                )
             }
             byName[key.name] = try entry(key, flag.text, from: .flag(flag.spelled), surroundings)
         }
@@ -73,11 +76,13 @@ extension Configuration {
         _ sources: ConfigurationSources
     ) throws(ConfigurationError) -> ConfigurationFile? {
         let named = sources.surroundings.environment[ConfigurationSources.fileVariable]
-        if let path = sources.file ?? named.flatMap({ $0.isEmpty ? nil : $0 }) { return try ConfigurationFile.load(path) }
+        if let path = sources.file ?? named.flatMap({ $0.isEmpty ? nil : $0 }) {
+            return try ConfigurationFile.load(path)
+        }
         for path in sources.surroundings.configurationFiles {
             do {
                 return try ConfigurationFile.load(path)
-            } catch where error.cause == 2 {
+            } catch  where error.cause == 2 {
                 continue
             }
         }
@@ -106,12 +111,14 @@ extension Configuration {
                 if let text = environment[alias], !text.isEmpty { found.append((key.name, alias, text)) }
             }
         }
-        for (variable, text) in environment.sorted(by: { $0.key < $1.key }) where variable.hasPrefix("MARTLET_") {
+        for (variable, text) in environment.sorted(by: { $0.key < $1.key })
+        where variable.hasPrefix("MARTLET_") {
             if let key = names[variable] {
                 found.append((key, variable, text))
             } else if !isForeign(variable) {
                 let hint = Spelling.hint(for: variable, in: names.keys.sorted())
-                throw ConfigurationError(.unknownKey, "unknown variable \(variable) in the environment\(hint)")
+                throw ConfigurationError(
+                    .unknownKey, "unknown variable \(variable) in the environment\(hint)")
             }
         }
         return found
@@ -120,7 +127,9 @@ extension Configuration {
     /// Variables with our prefix that are not configuration: the file's name, the fault injector's (tests), and those that
     /// Kubernetes sets for services called `martlet…`.
     private static func isForeign(_ variable: String) -> Bool {
-        if variable == ConfigurationSources.fileVariable || variable.hasPrefix("MARTLET_FAULT_") { return true }
+        if variable == ConfigurationSources.fileVariable || variable.hasPrefix("MARTLET_FAULT_") {
+            return true
+        }
         if variable.hasSuffix("_SERVICE_HOST") || variable.hasSuffix("_PORT") { return true }
         let parts = variable.split(separator: "_")
         for (index, part) in parts.enumerated().dropLast() where part == "PORT" {

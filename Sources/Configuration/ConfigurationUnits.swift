@@ -27,7 +27,9 @@ public enum ConfigurationUnits {
 
     /// The amount with the largest unit that keeps it exact: `256MiB`, `4097`.
     public static func bytesText(_ bytes: UInt64) -> String {
-        for unit in byteUnits where bytes > 0 && bytes % unit.bytes == 0 { return "\(bytes / unit.bytes)\(unit.name)" }
+        for unit in byteUnits where bytes > 0 && bytes % unit.bytes == 0 {
+            return "\(bytes / unit.bytes)\(unit.name)"
+        }
         return String(bytes)
     }
 

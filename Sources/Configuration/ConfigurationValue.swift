@@ -89,7 +89,9 @@ public enum ConfigurationType: Sendable {
             }
             guard range.contains(bytes) else {
                 let bounds = (range.lowerBound, range.upperBound)
-                let (low, high) = (ConfigurationUnits.bytesText(bounds.0), ConfigurationUnits.bytesText(bounds.1))
+                let (low, high) = (
+                    ConfigurationUnits.bytesText(bounds.0), ConfigurationUnits.bytesText(bounds.1)
+                )
                 return .failure("is out of range; it may be \(low) to \(high)")
             }
             return .success(.bytes(bytes))
@@ -100,7 +102,8 @@ public enum ConfigurationType: Sendable {
             guard range.contains(duration) else {
                 let low = ConfigurationUnits.durationText(range.lowerBound)
                 return .failure(
-                    "is out of range; it may be \(low) to \(ConfigurationUnits.durationText(range.upperBound))")
+                    "is out of range; it may be \(low) to \(ConfigurationUnits.durationText(range.upperBound))"
+                )
             }
             return .success(.durationNs(duration))
         case .flag:

@@ -23,13 +23,16 @@ extension Configuration {
     public func credentials(listening: [NetworkAddress]) throws(ConfigurationError) -> Credentials {
         let parts = [(Schema.TLS.ca), (Schema.TLS.certificate), (Schema.TLS.key)]
         let missing = parts.filter { self[$0] == nil }
-        if let ca = self[Schema.TLS.ca], let certificate = self[Schema.TLS.certificate], let key = self[Schema.TLS.key] {
+        if let ca = self[Schema.TLS.ca], let certificate = self[Schema.TLS.certificate],
+            let key = self[Schema.TLS.key]
+        {
             return .mutualTLS(CredentialFiles(caPath: ca, certificatePath: certificate, keyPath: key))
         }
         guard missing.count == parts.count else {
             throw ConfigurationError(
                 .conflict,
-                "\(missing.map(\.key.name).joined(separator: " and ")) is missing; mutual TLS needs tls.ca, tls.cert and tls.key")
+                "\(missing.map(\.key.name).joined(separator: " and ")) is missing; mutual TLS needs tls.ca, tls.cert and tls.key"
+            )
         }
         if !self[Schema.TLS.insecure], let exposed = listening.first(where: { !$0.isLoopback }) {
             throw ConfigurationError(

@@ -4,7 +4,8 @@
 public enum Schema {
     /// Every row, in the order of `martlet config print`.
     public static let all: [ConfigurationKey] =
-        Cluster.keys + Manager.keys + Scheduler.keys + Peer.keys + Origin.keys + Swarm.keys + Log.keys + TLS.keys
+        Cluster.keys + Manager.keys + Scheduler.keys + Peer.keys + Origin.keys + Swarm.keys + Log.keys
+        + TLS.keys
 
     /// The row of this name.
     public static func key(named name: String) -> ConfigurationKey? { byName[name] }
@@ -45,16 +46,19 @@ public enum Schema {
     public enum TLS {
         /// The authority that the others' certificates must come from.
         public static let ca = Setting<String?>.path(
-            "tls.ca", for: .members, "PEM file of the authority that every member's certificate must come from.")
+            "tls.ca", for: .members,
+            "PEM file of the authority that every member's certificate must come from.")
         /// This process's certificate.
         public static let certificate = Setting<String?>.path(
             "tls.cert", for: .members, "PEM file of this process's certificate (chain).")
         /// The certificate's key.
-        public static let key = Setting<String?>.path("tls.key", for: .members, "PEM file of the certificate's private key.")
+        public static let key = Setting<String?>.path(
+            "tls.key", for: .members, "PEM file of the certificate's private key.")
         /// Whether to do without TLS where others can listen.
         public static let insecure = Setting.flag(
             "tls.insecure", "false", for: .members,
-            "Allow listening beyond this machine without TLS: anyone who can reach the port can then take part.")
+            "Allow listening beyond this machine without TLS: anyone who can reach the port can then take part."
+        )
         static let keys = [ca.key, certificate.key, key.key, insecure.key]
     }
 }

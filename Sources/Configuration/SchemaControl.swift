@@ -9,7 +9,8 @@ extension Schema {
             "Where the manager listens for schedulers, seeds and peers.")
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "manager.metrics_listen", for: .managers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "manager.metrics_listen", for: .managers,
+            "Where /metrics, /readyz and /livez are served; none: nowhere.")
         /// Where the others find it.
         public static let addresses = Setting.addresses(
             "manager.addresses", for: [.scheduler, .seed, .peer, .get], flag: "manager",
@@ -41,28 +42,32 @@ extension Schema {
             "The address the manager gives to hosts; none: the one listened on.")
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "scheduler.metrics_listen", for: .schedulers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "scheduler.metrics_listen", for: .schedulers,
+            "Where /metrics, /readyz and /livez are served; none: nowhere.")
         /// How long it only listens after a start.
         public static let learning = Setting.duration(
             "scheduler.learning", "3s", inMs: 0...600_000, for: .schedulers,
             "How long after its start it grants no origin lease, so that hosts can say first what they hold.")
         /// How long a silent host keeps its leases.
         public static let hostTimeout = Setting.duration(
-            "scheduler.host_timeout", "15s", inMs: 500...600_000, for: .schedulers,
+            "scheduler.host_timeout", "3s", inMs: 500...600_000, for: .schedulers,
             "How long a host that has gone silent keeps its origin leases.")
         /// Pieces of one lease.
         public static let leasePieces = Setting.integer(
-            "scheduler.lease_pieces", "16", in: 1...4096, for: .schedulers,
+            "scheduler.lease_pieces", "4", in: 1...4096, for: .schedulers,
             "How many pieces one origin lease covers at most.")
         /// Parents of one host.
         public static let neighbourhood = Setting.integer(
-            "scheduler.neighbourhood", "8", in: 1...64, for: .schedulers, "How many parents a host is given for a model.")
+            "scheduler.neighbourhood", "8", in: 1...64, for: .schedulers,
+            "How many parents a host is given for a model.")
         /// Pieces leased ahead of their replication.
         public static let replicationWindow = Setting.integer(
-            "scheduler.replication_window", "64", in: 1...65_536, for: .schedulers,
-            "How many pieces of a task may be read from the origin ahead of those that peers hold a second copy of.")
+            "scheduler.replication_window", "16", in: 1...65_536, for: .schedulers,
+            "How many pieces of a task may be read from the origin ahead of those that peers hold a second copy of."
+        )
         static let keys = [
-            name.key, listen.key, advertise.key, metricsListen.key, learning.key, hostTimeout.key, leasePieces.key,
+            name.key, listen.key, advertise.key, metricsListen.key, learning.key, hostTimeout.key,
+            leasePieces.key,
             neighbourhood.key, replicationWindow.key,
         ]
     }

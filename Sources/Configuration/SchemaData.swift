@@ -10,11 +10,13 @@ extension Schema {
 
         /// Its name in the cluster.
         public static let name = Setting.text(
-            "peer.name", .derived("<host name>") { $0.hostName }, for: .peers, "The host's name, unique in its cluster.")
+            "peer.name", .derived("<host name>") { $0.hostName }, for: .peers,
+            "The host's name, unique in its cluster.")
         /// The store's directory.
         public static let dataDirectory = Setting.path(
             "peer.data_dir",
-            .derived("/var/lib/martlet as root, else ~/.local/share/martlet") { $0.stateDirectory }, for: .peers,
+            .derived("/var/lib/martlet as root, else ~/.local/share/martlet") { $0.stateDirectory },
+            for: .peers,
             "Where pieces and finished models are kept; one process at a time.")
         /// The node's Unix socket.
         public static let socket = Setting.path(
@@ -24,21 +26,26 @@ extension Schema {
         /// Where pieces are served over TCP.
         public static let listen = Setting.address(
             "peer.listen", "127.0.0.1:7620", for: .peers,
-            "Where pieces are served over TCP; the built-in value reaches this machine alone, a cluster needs 0.0.0.0:7620.")
+            "Where pieces are served over TCP; the built-in value reaches this machine alone, a cluster needs 0.0.0.0:7620."
+        )
         /// Where others find it.
         public static let advertise = Setting<NetworkAddress?>.address(
             "peer.advertise", for: .peers,
-            "The address other hosts connect to; none: the one listened on, or for 0.0.0.0 the one the scheduler is reached from.")
+            "The address other hosts connect to; none: the one listened on, or for 0.0.0.0 the one the scheduler is reached from."
+        )
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "peer.metrics_listen", for: .peers, "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "peer.metrics_listen", for: .peers,
+            "Where /metrics, /readyz and /livez are served; none: nowhere.")
         /// Schedulers, when not from the manager.
         public static let schedulers = Setting.addresses(
-            "peer.schedulers", for: [.seed, .peer, .get], "The schedulers to use; none: those the manager names.")
+            "peer.schedulers", for: [.seed, .peer, .get],
+            "The schedulers to use; none: those the manager names.")
         /// Which transports.
         public static let transport = Setting<TransportChoice>.choice(
             "peer.transport", "auto", for: .peers,
-            "How pieces travel; auto takes the best that both hosts have, a named one is used or refused, never replaced.")
+            "How pieces travel; auto takes the best that both hosts have, a named one is used or refused, never replaced."
+        )
         /// Streams of one TCP link.
         public static let streams = Setting.integer(
             "peer.streams", "4", in: 1...16, for: .peers, "TCP connections for piece data to each parent.")
@@ -49,16 +56,19 @@ extension Schema {
         /// The disk budget.
         public static let diskBudget = Setting<UInt64?>.bytes(
             "peer.disk_budget", in: 1 << 20...1 << 60, for: .peers,
-            "The most that stored models may take; those used least recently go first. None: the disk less peer.min_free.")
+            "The most that stored models may take; those used least recently go first. None: the disk less peer.min_free."
+        )
         /// Space left to others.
         public static let freeBytesMin = Setting.bytes(
             "peer.min_free", "1GiB", in: 0...1 << 60, for: .peers, "Disk space that is left free for others.")
         /// Uploads at a time.
         public static let uploadSlots = Setting.integer(
-            "peer.upload_slots", "16", in: 1...1024, for: .peers, "Pieces that other hosts may read from this one at a time.")
+            "peer.upload_slots", "16", in: 1...1024, for: .peers,
+            "Pieces that other hosts may read from this one at a time.")
         /// Threads for hashing and disk.
         public static let workers = Setting.integer(
-            "peer.workers", "0", in: 0...1024, for: .peers, "Threads that hash and write pieces; 0: one per core.")
+            "peer.workers", "0", in: 0...1024, for: .peers,
+            "Threads that hash and write pieces; 0: one per core.")
         /// Topology: zone.
         public static let zone = Setting<String?>.text(
             "peer.zone", for: .peers, "The zone the host stands in; parents of the same zone are preferred.")
@@ -72,9 +82,11 @@ extension Schema {
         /// Who reads the origin.
         public static let originPolicy = Setting<OriginPolicy>.choice(
             "peer.origin_policy", "seeds", for: .peers,
-            "Who reads the origin, always under a lease: seeds (a peer only when no seed is live), any, or never this host.")
+            "Who reads the origin, always under a lease: seeds (a peer only when no seed is live), any, or never this host."
+        )
         static let keys = [
-            name.key, dataDirectory.key, socket.key, listen.key, advertise.key, metricsListen.key, schedulers.key,
+            name.key, dataDirectory.key, socket.key, listen.key, advertise.key, metricsListen.key,
+            schedulers.key,
             transport.key, streams.key, slotsBytes.key, diskBudget.key, freeBytesMin.key, uploadSlots.key,
             workers.key, zone.key, rack.key, machine.key, originPolicy.key,
         ]
@@ -96,7 +108,8 @@ extension Schema {
             "How long an origin may send nothing before a request counts as failed.")
         /// Tries.
         public static let retries = Setting.integer(
-            "origin.retries", "5", in: 0...100, for: .peers, "How often a failed request is tried again, with back-off.")
+            "origin.retries", "5", in: 0...100, for: .peers,
+            "How often a failed request is tried again, with back-off.")
         /// Connections.
         public static let connections = Setting.integer(
             "origin.connections", "8", in: 1...256, for: .peers, "Requests to origins at a time.")

@@ -5,7 +5,8 @@ public struct Setting<Value: Sendable>: Sendable {
     let value: @Sendable (ConfigurationValue) -> Value?
 
     init(
-        _ name: String, _ type: ConfigurationType, _ builtIn: BuiltInValue, for commands: Set<CommandName>, doc: String,
+        _ name: String, _ type: ConfigurationType, _ builtIn: BuiltInValue, for commands: Set<CommandName>,
+        doc: String,
         optional: Bool = false, secret: Bool = false, flag: String? = nil, aliases: [String] = [],
         value: @escaping @Sendable (ConfigurationValue) -> Value?
     ) {
@@ -29,13 +30,16 @@ extension Setting where Value == String {
     static func path(
         _ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String
     ) -> Self {
-        Self(name, .path, builtIn, for: commands, doc: doc) { if case .text(let text) = $0 { text } else { nil } }
+        Self(name, .path, builtIn, for: commands, doc: doc) {
+            if case .text(let text) = $0 { text } else { nil }
+        }
     }
 }
 
 extension Setting where Value == String? {
     static func text(
-        _ name: String, for commands: Set<CommandName>, secret: Bool = false, aliases: [String] = [], _ doc: String
+        _ name: String, for commands: Set<CommandName>, secret: Bool = false, aliases: [String] = [],
+        _ doc: String
     ) -> Self {
         Self(name, .text, "", for: commands, doc: doc, optional: true, secret: secret, aliases: aliases) {
             if case .text(let text) = $0 { .some(text) } else { .some(nil) }
@@ -62,7 +66,8 @@ extension Setting where Value == Int {
 
 extension Setting where Value == UInt64 {
     static func bytes(
-        _ name: String, _ builtIn: BuiltInValue, in range: ClosedRange<UInt64>, for commands: Set<CommandName>,
+        _ name: String, _ builtIn: BuiltInValue, in range: ClosedRange<UInt64>,
+        for commands: Set<CommandName>,
         _ doc: String
     ) -> Self {
         Self(name, .bytes(range), builtIn, for: commands, doc: doc) {
@@ -83,7 +88,8 @@ extension Setting where Value == UInt64? {
 
 extension Setting where Value == Duration {
     static func duration(
-        _ name: String, _ builtIn: BuiltInValue, inMs range: ClosedRange<UInt64>, for commands: Set<CommandName>,
+        _ name: String, _ builtIn: BuiltInValue, inMs range: ClosedRange<UInt64>,
+        for commands: Set<CommandName>,
         _ doc: String
     ) -> Self {
         let rangeNs = range.lowerBound * 1_000_000...range.upperBound * 1_000_000
@@ -94,13 +100,19 @@ extension Setting where Value == Duration {
 }
 
 extension Setting where Value == Bool {
-    static func flag(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String) -> Self {
-        Self(name, .flag, builtIn, for: commands, doc: doc) { if case .flag(let flag) = $0 { flag } else { nil } }
+    static func flag(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String)
+        -> Self
+    {
+        Self(name, .flag, builtIn, for: commands, doc: doc) {
+            if case .flag(let flag) = $0 { flag } else { nil }
+        }
     }
 }
 
 extension Setting where Value == NetworkAddress {
-    static func address(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String) -> Self {
+    static func address(
+        _ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String
+    ) -> Self {
         Self(name, .address, builtIn, for: commands, doc: doc) {
             if case .address(let address) = $0 { address } else { nil }
         }
@@ -126,7 +138,9 @@ extension Setting where Value == [NetworkAddress] {
 }
 
 extension Setting where Value: RawRepresentable<String> & CaseIterable {
-    static func choice(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String) -> Self {
+    static func choice(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String)
+        -> Self
+    {
         Self(name, .choice(Value.allCases.map(\.rawValue)), builtIn, for: commands, doc: doc) {
             if case .text(let text) = $0 { Value(rawValue: text) } else { nil }
         }

@@ -58,7 +58,9 @@ public struct Surroundings: Sendable {
 
     // Read from the kernel: the C library's `environ` is a mutable global that Swift cannot share between threads.
     private static func environmentAtStart() -> [String: String] {
-        guard case .success(let bytes) = readWholeFile("/proc/self/environ", bytesMax: 8 << 20) else { return [:] }
+        guard case .success(let bytes) = readWholeFile("/proc/self/environ", bytesMax: 8 << 20) else {
+            return [:]
+        }
         var variables: [String: String] = [:]
         for entry in bytes.split(separator: 0) {
             guard let equals = entry.firstIndex(of: UInt8(ascii: "=")) else { continue }

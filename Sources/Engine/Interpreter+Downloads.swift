@@ -59,18 +59,12 @@ extension Interpreter {
             outcome: task.outcome, seconds: Double(nowNs - task.startedNs) / 1e9)
     }
 
-    /// On a worker: records the model and opens its files, making room for them.
+    /// On a worker: records the model, makes room and opens its files, or does nothing.
     private static func openFiles(
         of manifest: Manifest, model: ModelID, in store: Store
     ) -> Result<[TaskFile], StorageError> {
-        do throws(StorageError) {
-            try store.record(manifest, model: model, nowSeconds: WallClock.nowSeconds())
-            try store.hold(model)
-            var files: [TaskFile] = []
-            for file in manifest.files { files.append(try store.open(file.task, sizeBytes: file.sizeBytes)) }
-            return .success(files)
-        } catch {
-            return .failure(error)
+        Result { () throws(StorageError) in
+            try store.beginDownload(of: manifest, model: model, nowSeconds: WallClock.nowSeconds())
         }
     }
 
@@ -205,11 +199,9 @@ extension Interpreter {
         case .failed: ended.downloadsFailed += 1
         case .cancelled, nil: break
         }
+        guard task.machine != nil else { return }
         let (store, model, files) = (store, task.model, task.files)
-        work {
-            for file in files where !file.isPublished { store.pause(file.task) }
-            store.release(model)
-        }
+        work { store.endDownload(of: model, files) }
     }
 
     // MARK: pieces

@@ -73,6 +73,7 @@ extension Interpreter {
             $0.download == download && $0.peer == peer && $0.address == address
         }) {
             grants[readsWaiting.remove(at: index).grant] = nil
+            machineEvents.append((download, .readEnded(peer, address, ok: false)))
         }
         guard let (link, session) = session(peer, place) else { return }
         say(.release(session: session, piece: address.piece), on: link)

@@ -46,7 +46,9 @@ public final class Counter: MetricInstrument {
     public var value: UInt64 { total.load(ordering: .relaxed) }
 
     /// One line.
-    public func readings() -> [MetricReading] { [MetricReading(suffix: "", extraLabel: nil, value: .whole(value))] }
+    public func readings() -> [MetricReading] {
+        [MetricReading(suffix: "", extraLabel: nil, value: .whole(value))]
+    }
 }
 
 /// A number that goes up and down. Costs one atomic operation.
@@ -73,7 +75,9 @@ public final class Gauge: MetricInstrument {
     public var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
 
     /// One line.
-    public func readings() -> [MetricReading] { [MetricReading(suffix: "", extraLabel: nil, value: .real(value))] }
+    public func readings() -> [MetricReading] {
+        [MetricReading(suffix: "", extraLabel: nil, value: .real(value))]
+    }
 }
 
 /// How measurements are spread over fixed buckets. Costs a short lock.
@@ -87,7 +91,8 @@ public final class Histogram: MetricInstrument {
     private let state: Mutex<State>
 
     init(bounds: [Double]) {
-        precondition(!bounds.isEmpty && zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 }, "buckets must rise")
+        precondition(
+            !bounds.isEmpty && zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 }, "buckets must rise")
         self.bounds = bounds
         state = Mutex(State(counts: Array(repeating: 0, count: bounds.count + 1)))
     }
@@ -120,5 +125,7 @@ public final class Histogram: MetricInstrument {
 /// Ready-made bucket bounds.
 public enum MetricBuckets {
     /// Times from half a millisecond to a minute, in seconds.
-    public static let seconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+    public static let seconds = [
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+    ]
 }

@@ -91,14 +91,22 @@ public indirect enum JSONValue: Sendable, Equatable {
     }
 }
 
-extension JSONValue: ExpressibleByStringLiteral, ExpressibleByStringInterpolation, ExpressibleByIntegerLiteral,
-    ExpressibleByBooleanLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral, ExpressibleByFloatLiteral
+extension JSONValue: ExpressibleByStringLiteral, ExpressibleByStringInterpolation,
+    ExpressibleByIntegerLiteral,
+    ExpressibleByBooleanLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral,
+    ExpressibleByFloatLiteral
 {
+    /// A string.
     public init(stringLiteral text: String) { self = .string(text) }
+    /// A whole number.
     public init(integerLiteral number: Int64) { self = .integer(number) }
+    /// True or false.
     public init(booleanLiteral flag: Bool) { self = .bool(flag) }
+    /// Any number.
     public init(floatLiteral number: Double) { self = .number(number) }
+    /// A list.
     public init(arrayLiteral items: JSONValue...) { self = .array(items) }
+    /// An object, its members in this order.
     public init(dictionaryLiteral members: (String, JSONValue)...) {
         self = .object(members.map { Member($0.0, $0.1) })
     }

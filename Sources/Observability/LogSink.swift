@@ -18,7 +18,9 @@ struct LogLine {
 
     /// `2026-11-20T18:42:19.123Z info peer: message key=value`, without a newline.
     var text: String {
-        var out = WallClock.text(unixMs: unixMs) + " \(level.rawValue) \(component): " + LogLine.plain(Redaction.scrub(message))
+        var out =
+            WallClock.text(unixMs: unixMs) + " \(level.rawValue) \(component): "
+            + LogLine.plain(Redaction.scrub(message))
         for field in fields {
             out += " \(field.name)="
             switch shown(field) {
@@ -26,7 +28,9 @@ struct LogLine {
             case .number(let number): out += "\(number)"
             case .flag(let flag): out += flag ? "true" : "false"
             case .text(let text):
-                let isPlain = !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && !"\"=".utf8.contains($0) }
+                let isPlain =
+                    !text.isEmpty
+                    && text.utf8.allSatisfy { $0 > 0x20 && $0 != 0x7F && !"\"=".utf8.contains($0) }
                 if isPlain { out += text } else { JSONValue.writeString(text, into: &out) }
             }
         }
@@ -53,7 +57,9 @@ struct LogLine {
     /// A message stays on its line, whatever it quotes.
     private static func plain(_ text: String) -> String {
         guard text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F }) else { return text }
-        return String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
+        return String(
+            String.UnicodeScalarView(
+                text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? " " : $0 }))
     }
 }
 

@@ -5,6 +5,7 @@ public enum LogLevel: String, Sendable, CaseIterable, Comparable {
     case debug, info, warning, error
 
     private var rank: Int { LogLevel.allCases.firstIndex(of: self) ?? 0 }
+    /// Whether it is less grave.
     public static func < (left: LogLevel, right: LogLevel) -> Bool { left.rank < right.rank }
 }
 
@@ -17,9 +18,13 @@ public enum LogValue: Sendable, Equatable, ExpressibleByStringLiteral, Expressib
     case number(Double)
     case flag(Bool)
 
+    /// Text.
     public init(stringLiteral text: String) { self = .text(text) }
+    /// A whole number.
     public init(integerLiteral number: Int64) { self = .integer(number) }
+    /// Any number.
     public init(floatLiteral number: Double) { self = .number(number) }
+    /// True or false.
     public init(booleanLiteral flag: Bool) { self = .flag(flag) }
 
     /// A whole number; those beyond 2⁶³−1 are shown as that.
@@ -61,7 +66,10 @@ public struct Logger: Sendable {
     }
 
     /// Writes a line when the level asks for it; the message is not made otherwise.
-    public func log(_ level: LogLevel, _ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, LogValue> = [:]) {
+    public func log(
+        _ level: LogLevel, _ message: @autoclosure () -> String,
+        _ fields: KeyValuePairs<String, LogValue> = [:]
+    ) {
         guard level >= self.level else { return }
         sink.write(
             LogLine(
@@ -80,7 +88,8 @@ public struct Logger: Sendable {
     }
 
     /// What an operator should look at when there is time.
-    public func warning(_ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, LogValue> = [:]) {
+    public func warning(_ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, LogValue> = [:])
+    {
         log(.warning, message(), fields)
     }
 

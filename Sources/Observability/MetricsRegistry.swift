@@ -103,7 +103,9 @@ public final class MetricsRegistry: Sendable {
     }
 
     /// Values that somebody else keeps: `read` is called for every scrape, on the server's thread, and must not block.
-    public func collect(_ name: String, _ help: String, kind: MetricKind, _ read: @escaping @Sendable () -> [MetricSample]) {
+    public func collect(
+        _ name: String, _ help: String, kind: MetricKind, _ read: @escaping @Sendable () -> [MetricSample]
+    ) {
         register(name, help, kind) {
             read().map { ($0.labels, [MetricReading(suffix: "", extraLabel: nil, value: $0.value)]) }
         }
@@ -134,7 +136,8 @@ public final class MetricsRegistry: Sendable {
         _ name: String, _ help: String, _ kind: MetricKind, _ labels: [String],
         _ make: @escaping @Sendable () -> Instrument
     ) -> MetricFamily<Instrument> {
-        precondition(labels.allSatisfy { MetricsRegistry.isName($0) && $0 != "le" }, "bad label names \(labels)")
+        precondition(
+            labels.allSatisfy { MetricsRegistry.isName($0) && $0 != "le" }, "bad label names \(labels)")
         let family = MetricFamily(name: name, labelNames: labels, make: make)
         register(name, help, kind) { family.samples() }
         return family
@@ -154,7 +157,8 @@ public final class MetricsRegistry: Sendable {
     private static func isName(_ name: String) -> Bool {
         guard let first = name.utf8.first, !(0x30...0x39).contains(first) else { return false }
         return name.utf8.allSatisfy {
-            (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5F
+            (0x61...0x7A).contains($0) || (0x41...0x5A).contains($0) || (0x30...0x39).contains($0)
+                || $0 == 0x5F
         }
     }
 

@@ -18,7 +18,9 @@ public final class ObservabilityServer: Sendable {
                 },
                 "/readyz": {
                     let isReady = readiness.isReady
-                    return .init(status: isReady ? 200 : 503, body: readiness.report + (isReady ? "ready\n" : "not ready\n"))
+                    return .init(
+                        status: isReady ? 200 : 503,
+                        body: readiness.report + (isReady ? "ready\n" : "not ready\n"))
                 },
                 "/livez": { .init(body: "alive\n") },
             ])

@@ -35,19 +35,25 @@ enum ProcessFigures {
 
     static func register(in registry: MetricsRegistry) {
         let start = startUnixSeconds()
-        func add(_ name: String, _ help: String, _ kind: MetricKind, _ read: @escaping @Sendable () -> MetricSample) {
+        func add(
+            _ name: String, _ help: String, _ kind: MetricKind, _ read: @escaping @Sendable () -> MetricSample
+        ) {
             registry.collect(name, help, kind: kind) { [read()] }
         }
-        add("process_cpu_seconds_total", "CPU time so far, user and system.", .counter) { 
+        add("process_cpu_seconds_total", "CPU time so far, user and system.", .counter) {
             let time = ProcessUsage.processorTimeNs()
             return .init(value: Double(time.userNs + time.systemNs) / 1e9)
         }
-        add("process_resident_memory_bytes", "Memory in RAM.", .gauge) { .init(value: ProcessUsage.residentBytes() ?? 0) }
+        add("process_resident_memory_bytes", "Memory in RAM.", .gauge) {
+            .init(value: ProcessUsage.residentBytes() ?? 0)
+        }
         add("process_resident_memory_max_bytes", "The most memory ever in RAM.", .gauge) {
             .init(value: ProcessUsage.residentBytesPeak() ?? 0)
         }
         add("process_open_fds", "Open descriptors.", .gauge) { .init(value: openDescriptors()) }
-        add("process_start_time_seconds", "When the process started, since 1970.", .gauge) { .init(value: start) }
+        add("process_start_time_seconds", "When the process started, since 1970.", .gauge) {
+            .init(value: start)
+        }
     }
 
     /// A file of /proc, whole (they are small; 64 KiB at most).

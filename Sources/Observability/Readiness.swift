@@ -22,7 +22,9 @@ public final class Readiness: Sendable {
     /// Adds a condition. Names are unique; at most 32.
     public func check(_ name: String) -> Check {
         failures.withLock { checks in
-            precondition(checks.count < 32 && !checks.contains { $0.name == name }, "check \(name): twice, or too many")
+            precondition(
+                checks.count < 32 && !checks.contains { $0.name == name }, "check \(name): twice, or too many"
+            )
             checks.append((name, "starting"))
         }
         return Check(owner: self, name: name)
@@ -34,7 +36,9 @@ public final class Readiness: Sendable {
     /// A line for each condition: `[+] store ok`, `[-] scheduler: not attached`.
     public var report: String {
         failures.withLock { checks in
-            checks.map { check in check.reason.map { "[-] \(check.name): \($0)\n" } ?? "[+] \(check.name) ok\n" }.joined()
+            checks.map { check in
+                check.reason.map { "[-] \(check.name): \($0)\n" } ?? "[+] \(check.name) ok\n"
+            }.joined()
         }
     }
 

@@ -23,7 +23,9 @@ public enum Redaction {
     /// Whether a field of this name holds a secret.
     public static func isSecret(fieldName: String) -> Bool {
         let name = fieldName.lowercased().split { !$0.isLetter }
-        return name.contains { ["token", "password", "secret", "authorization", "cookie", "credential"].contains($0) }
+        return name.contains {
+            ["token", "password", "secret", "authorization", "cookie", "credential"].contains($0)
+        }
     }
 
     /// The text without remembered secrets, bearer tokens, user names and passwords in URLs, and signed query parameters.
@@ -63,14 +65,18 @@ public enum Redaction {
     private static func maskQueries(_ bytes: inout [UInt8]) -> Bool {
         guard bytes.contains(UInt8(ascii: "=")) else { return false }
         var changed = false
-        for name in ["Signature=", "signature=", "Credential=", "Security-Token=", "Policy=", "sig=", "token="] {
+        for name in [
+            "Signature=", "signature=", "Credential=", "Security-Token=", "Policy=", "sig=", "token=",
+        ] {
             let hit = mask(after: Array(name.utf8), in: &bytes) { $0 <= 0x20 || "&\"'#".utf8.contains($0) }
             if hit { changed = true }
         }
         return changed
     }
 
-    private static func mask(after prefix: [UInt8], in bytes: inout [UInt8], until isEnd: (UInt8) -> Bool) -> Bool {
+    private static func mask(after prefix: [UInt8], in bytes: inout [UInt8], until isEnd: (UInt8) -> Bool)
+        -> Bool
+    {
         var from = 0
         var changed = false
         while let place = firstIndex(of: prefix, in: bytes, from: from) {
@@ -88,7 +94,9 @@ public enum Redaction {
         guard bytes.count - from >= needle.count else { return nil }
         var index = from
         while index + needle.count <= bytes.count {
-            if bytes[index] == needle[0], bytes[index..<(index + needle.count)].elementsEqual(needle) { return index }
+            if bytes[index] == needle[0], bytes[index..<(index + needle.count)].elementsEqual(needle) {
+                return index
+            }
             index += 1
         }
         return nil

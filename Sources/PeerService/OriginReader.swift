@@ -23,7 +23,7 @@ final class OriginReader: OriginPort {
         let layout = fetch.manifest.files[Int(fetch.file.value)].layout
         let fill = OriginFill(
             lease: fetch.lease, layout: layout, arena: arena, post: post,
-            over: { [fills] in _ = fills.withLock { $0.removeValue(forKey: fetch.lease) } })
+            over: { [self] in _ = fills.withLock { $0.removeValue(forKey: fetch.lease) } })
         fills.withLock { $0[fetch.lease] = fill }
         Task { await begin(fetch, fill, layout) }
     }

@@ -111,7 +111,9 @@ public final class PeerServer: Sendable {
                 store: store, workers: workers, scheduler: scheduler, origin: reader, totals: totals,
                 post: mailbox.post, log: { log.warning("engine", ["note": .text($0)]) })
         }
-        let managerLink = ManagerLink(configuration, identity: identity, options: options, addresses: built.addresses, credentials: credentials, log: log)
+        let managerLink = ManagerLink(
+            configuration, identity: identity, options: options, addresses: built.addresses, credentials: credentials,
+            scheduler: scheduler, log: log)
         let parts = PeerParts(
             host: identity.host, incarnation: identity.incarnation, cluster: identity.cluster, isSeed: options.isSeed,
             addresses: built.addresses, version: BuildInfo.version, engine: engine, store: store, arena: arena,
@@ -122,7 +124,7 @@ public final class PeerServer: Sendable {
             configuration, parts: parts, totals: totals, rails: built.rails, workers: workers, origins: origins)
         scheduler.use(options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
         var tasks = [Task { await scheduler.run(engine: engine) }]
-        if let managerLink { tasks.append(Task { await managerLink.run(scheduler: scheduler) }) }
+        if let managerLink { tasks.append(Task { await managerLink.run() }) }
         log.info(
             options.isSeed ? "seed peer is up" : "peer is up",
             ["host": .text(identity.host.name), "listens": .text(built.addresses.joined(separator: " "))])

@@ -12,137 +12,199 @@ public protocol ProtoScalar {
     static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Value
 }
 
-/// `int32`: negative numbers take ten bytes.
-public enum ProtoInt32: ProtoScalar {
+/// A kind that stands in base 128 on the wire.
+public protocol ProtoVarintScalar: ProtoScalar {
+    /// The bits that stand for a value.
+    static func bits(_ value: Value) -> UInt64
+    /// The value that bits stand for; every pattern stands for one.
+    static func value(_ bits: UInt64) -> Value
+}
+
+extension ProtoVarintScalar {
+    /// How its values are delimited.
     public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: Int32, to writer: inout ProtoWriter) {
-        writer.varint(UInt64(bitPattern: Int64(value)))
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int32 {
-        Int32(truncatingIfNeeded: try reader.varint())
+    /// Writes a value without a tag.
+    public static func write(_ value: Value, to writer: inout ProtoWriter) { writer.varint(bits(value)) }
+    /// Reads a value without a tag.
+    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Value {
+        value(try reader.varint())
     }
 }
 
-/// `int64`.
-public enum ProtoInt64: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: Int64, to writer: inout ProtoWriter) {
-        writer.varint(UInt64(bitPattern: value))
+/// A kind that stands in four bytes on the wire.
+public protocol ProtoFixed32Scalar: ProtoScalar {
+    /// The bits that stand for a value.
+    static func bits(_ value: Value) -> UInt32
+    /// The value that bits stand for; every pattern stands for one.
+    static func value(_ bits: UInt32) -> Value
+}
+
+extension ProtoFixed32Scalar {
+    /// How its values are delimited.
+    public static var wireType: ProtoWireType { .fixed32 }
+    /// Writes a value without a tag.
+    public static func write(_ value: Value, to writer: inout ProtoWriter) {
+        writer.littleEndian(bits(value))
     }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int64 {
-        Int64(bitPattern: try reader.varint())
+    /// Reads a value without a tag.
+    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Value {
+        value(try reader.fixed32())
     }
+}
+
+/// A kind that stands in eight bytes on the wire.
+public protocol ProtoFixed64Scalar: ProtoScalar {
+    /// The bits that stand for a value.
+    static func bits(_ value: Value) -> UInt64
+    /// The value that bits stand for; every pattern stands for one.
+    static func value(_ bits: UInt64) -> Value
+}
+
+extension ProtoFixed64Scalar {
+    /// How its values are delimited.
+    public static var wireType: ProtoWireType { .fixed64 }
+    /// Writes a value without a tag.
+    public static func write(_ value: Value, to writer: inout ProtoWriter) {
+        writer.littleEndian(bits(value))
+    }
+    /// Reads a value without a tag.
+    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Value {
+        value(try reader.fixed64())
+    }
+}
+
+/// `int32`: negative numbers take ten bytes.
+public enum ProtoInt32: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = Int32
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int32) -> UInt64 { UInt64(bitPattern: Int64(value)) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Int32 { Int32(truncatingIfNeeded: bits) }
+}
+
+/// `int64`: negative numbers take ten bytes.
+public enum ProtoInt64: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = Int64
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int64) -> UInt64 { UInt64(bitPattern: value) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Int64 { Int64(bitPattern: bits) }
 }
 
 /// `uint32`.
-public enum ProtoUInt32: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: UInt32, to writer: inout ProtoWriter) { writer.varint(UInt64(value)) }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> UInt32 {
-        UInt32(truncatingIfNeeded: try reader.varint())
-    }
+public enum ProtoUInt32: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = UInt32
+    /// The bits that stand for a value.
+    public static func bits(_ value: UInt32) -> UInt64 { UInt64(value) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: bits) }
 }
 
 /// `uint64`.
-public enum ProtoUInt64: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: UInt64, to writer: inout ProtoWriter) { writer.varint(value) }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> UInt64 {
-        try reader.varint()
-    }
+public enum ProtoUInt64: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = UInt64
+    /// The bits that stand for a value.
+    public static func bits(_ value: UInt64) -> UInt64 { value }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> UInt64 { bits }
 }
 
 /// `sint32`: zigzag, so that small negative numbers are short.
-public enum ProtoSInt32: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: Int32, to writer: inout ProtoWriter) {
-        writer.varint(UInt64(UInt32(bitPattern: (value << 1) ^ (value >> 31))))
+public enum ProtoSInt32: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = Int32
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int32) -> UInt64 {
+        UInt64(UInt32(bitPattern: (value << 1) ^ (value >> 31)))
     }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int32 {
-        let folded = UInt32(truncatingIfNeeded: try reader.varint())
-        return Int32(bitPattern: folded >> 1) ^ -Int32(bitPattern: folded & 1)
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Int32 {
+        Int32(truncatingIfNeeded: (bits & 0xFFFF_FFFF) >> 1) ^ -Int32(truncatingIfNeeded: bits & 1)
     }
 }
 
-/// `sint64`: zigzag.
-public enum ProtoSInt64: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: Int64, to writer: inout ProtoWriter) {
-        writer.varint(UInt64(bitPattern: (value << 1) ^ (value >> 63)))
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int64 {
-        let folded = try reader.varint()
-        return Int64(bitPattern: folded >> 1) ^ -Int64(bitPattern: folded & 1)
+/// `sint64`: zigzag, so that small negative numbers are short.
+public enum ProtoSInt64: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = Int64
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int64) -> UInt64 { UInt64(bitPattern: (value << 1) ^ (value >> 63)) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Int64 {
+        Int64(bitPattern: bits >> 1) ^ -Int64(bitPattern: bits & 1)
     }
 }
 
 /// `bool`.
-public enum ProtoBool: ProtoScalar {
-    public static var wireType: ProtoWireType { .varint }
-    public static func write(_ value: Bool, to writer: inout ProtoWriter) { writer.varint(value ? 1 : 0) }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Bool {
-        try reader.varint() != 0
-    }
+public enum ProtoBool: ProtoVarintScalar {
+    /// The Swift type.
+    public typealias Value = Bool
+    /// The bits that stand for a value.
+    public static func bits(_ value: Bool) -> UInt64 { value ? 1 : 0 }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Bool { bits != 0 }
 }
 
 /// `fixed32`.
-public enum ProtoFixed32: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed32 }
-    public static func write(_ value: UInt32, to writer: inout ProtoWriter) { writer.littleEndian(value) }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> UInt32 {
-        try reader.fixed32()
-    }
-}
-
-/// `fixed64`.
-public enum ProtoFixed64: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed64 }
-    public static func write(_ value: UInt64, to writer: inout ProtoWriter) { writer.littleEndian(value) }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> UInt64 {
-        try reader.fixed64()
-    }
+public enum ProtoFixed32: ProtoFixed32Scalar {
+    /// The Swift type.
+    public typealias Value = UInt32
+    /// The bits that stand for a value.
+    public static func bits(_ value: UInt32) -> UInt32 { value }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt32) -> UInt32 { bits }
 }
 
 /// `sfixed32`.
-public enum ProtoSFixed32: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed32 }
-    public static func write(_ value: Int32, to writer: inout ProtoWriter) {
-        writer.littleEndian(UInt32(bitPattern: value))
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int32 {
-        Int32(bitPattern: try reader.fixed32())
-    }
-}
-
-/// `sfixed64`.
-public enum ProtoSFixed64: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed64 }
-    public static func write(_ value: Int64, to writer: inout ProtoWriter) {
-        writer.littleEndian(UInt64(bitPattern: value))
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Int64 {
-        Int64(bitPattern: try reader.fixed64())
-    }
+public enum ProtoSFixed32: ProtoFixed32Scalar {
+    /// The Swift type.
+    public typealias Value = Int32
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int32) -> UInt32 { UInt32(bitPattern: value) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt32) -> Int32 { Int32(bitPattern: bits) }
 }
 
 /// `float`.
-public enum ProtoFloat: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed32 }
-    public static func write(_ value: Float, to writer: inout ProtoWriter) {
-        writer.littleEndian(value.bitPattern)
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Float {
-        Float(bitPattern: try reader.fixed32())
-    }
+public enum ProtoFloat: ProtoFixed32Scalar {
+    /// The Swift type.
+    public typealias Value = Float
+    /// The bits that stand for a value.
+    public static func bits(_ value: Float) -> UInt32 { value.bitPattern }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt32) -> Float { Float(bitPattern: bits) }
+}
+
+/// `fixed64`.
+public enum ProtoFixed64: ProtoFixed64Scalar {
+    /// The Swift type.
+    public typealias Value = UInt64
+    /// The bits that stand for a value.
+    public static func bits(_ value: UInt64) -> UInt64 { value }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> UInt64 { bits }
+}
+
+/// `sfixed64`.
+public enum ProtoSFixed64: ProtoFixed64Scalar {
+    /// The Swift type.
+    public typealias Value = Int64
+    /// The bits that stand for a value.
+    public static func bits(_ value: Int64) -> UInt64 { UInt64(bitPattern: value) }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Int64 { Int64(bitPattern: bits) }
 }
 
 /// `double`.
-public enum ProtoDouble: ProtoScalar {
-    public static var wireType: ProtoWireType { .fixed64 }
-    public static func write(_ value: Double, to writer: inout ProtoWriter) {
-        writer.littleEndian(value.bitPattern)
-    }
-    public static func read(from reader: inout ProtoReader) throws(ProtobufError) -> Double {
-        Double(bitPattern: try reader.fixed64())
-    }
+public enum ProtoDouble: ProtoFixed64Scalar {
+    /// The Swift type.
+    public typealias Value = Double
+    /// The bits that stand for a value.
+    public static func bits(_ value: Double) -> UInt64 { value.bitPattern }
+    /// The value that bits stand for.
+    public static func value(_ bits: UInt64) -> Double { Double(bitPattern: bits) }
 }

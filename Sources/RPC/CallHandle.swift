@@ -43,7 +43,8 @@ final class CallHandle: @unchecked Sendable {
             text.withUnsafeBufferPointer { text in
                 lock.withLock { _ in
                     martlet_rpc_start(
-                        call, operations.rawValue, message.baseAddress, message.count, status.rawValue, text.baseAddress,
+                        call, operations.rawValue, message.baseAddress, message.count, status.rawValue,
+                        text.baseAddress,
                         text.count, tag)
                 }
             }
@@ -121,7 +122,8 @@ final class CallHandle: @unchecked Sendable {
         withUnsafeMutablePointer(to: &names) { names in
             martlet_rpc_peer_names(call, names) { context, name, count in
                 let bytes = UnsafeRawBufferPointer(start: name, count: count)
-                context?.assumingMemoryBound(to: [String].self).pointee.append(String(decoding: bytes, as: UTF8.self))
+                context?.assumingMemoryBound(to: [String].self).pointee.append(
+                    String(decoding: bytes, as: UTF8.self))
             }
         }
         return names

@@ -4,9 +4,11 @@ import Synchronization
 ///
 /// Pending → done. A task that is cancelled while it waits stops waiting; the value stays for others, and for a later wait.
 final class Completion<Value: Sendable>: Sendable {
+    private typealias Waiter = (id: UInt64, continuation: CheckedContinuation<Value?, Never>)
+
     private struct State {
         var value: Value?
-        var waiters: [(id: UInt64, continuation: CheckedContinuation<Value?, Never>)] = []
+        var waiters: [Waiter] = []
         var nextID: UInt64 = 0
     }
 
@@ -14,8 +16,8 @@ final class Completion<Value: Sendable>: Sendable {
 
     /// Brings the value. What comes second is ignored.
     func complete(_ value: Value) {
-        let waiters = state.withLock { state in
-            guard state.value == nil else { return state.waiters }
+        let waiters: [Waiter] = state.withLock { state in
+            guard state.value == nil else { return [] }
             state.value = value
             defer { state.waiters = [] }
             return state.waiters

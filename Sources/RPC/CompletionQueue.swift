@@ -21,8 +21,11 @@ final class CompletionQueue: @unchecked Sendable {
         }
         pointer = queue
         for _ in 0..<Self.threads {
-            let error = martlet_rpc_start_polling(queue) { tag, success in Tag.complete(tag, success: success != 0) }
-            precondition(error == 0, "CompletionQueue: cannot start a thread [pthread_create: errno \(-error)]")
+            let error = martlet_rpc_start_polling(queue) { tag, success in
+                Tag.complete(tag, success: success != 0)
+            }
+            precondition(
+                error == 0, "CompletionQueue: cannot start a thread [pthread_create: errno \(-error)]")
         }
     }
 }

@@ -104,11 +104,13 @@ final class MessageSender: Sendable {
     func check(_ message: [UInt8]) throws(RPCError) {
         guard message.count <= messageBytesMax else {
             throw RPCError(
-                .resourceExhausted, "a message of \(message.count) bytes is over the limit of \(messageBytesMax)")
+                .resourceExhausted,
+                "a message of \(message.count) bytes is over the limit of \(messageBytesMax)")
         }
     }
 
-    private func start(_ operation: CallHandle.Operations, _ message: [UInt8]) async throws(RPCError) -> Bool {
+    private func start(_ operation: CallHandle.Operations, _ message: [UInt8]) async throws(RPCError) -> Bool
+    {
         guard await turn.enter() else { throw .taskCancelled }
         defer { turn.leave() }
         if let earlier = state.withLock({ $0.underWay }) {

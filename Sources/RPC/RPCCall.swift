@@ -12,7 +12,7 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
     private let sender: MessageSender
     private let receiver: MessageReceiver
     private let outcome = Completion<RPCOutcome>()
-    private let initial = Completion<RPCMetadata>()
+    private let initial = Completion<RPCMetadata?>()
 
     init(_ handle: CallHandle, _ channel: RPCChannel, waitForReady: Bool, request: [UInt8]?) {
         self.handle = handle
@@ -20,7 +20,8 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
         sender = MessageSender(handle, messageBytesMax: channel.options.messageBytesMax)
         receiver = MessageReceiver(handle)
         let (outcome, initial) = (self.outcome, self.initial)
-        var begin: CallHandle.Operations = waitForReady ? [.sendInitialMetadata, .waitForReady] : .sendInitialMetadata
+        var begin: CallHandle.Operations =
+            waitForReady ? [.sendInitialMetadata, .waitForReady] : .sendInitialMetadata
         var refusal: RPCError?
         if let request {
             sender.markClosed()
@@ -28,20 +29,21 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
             do throws(RPCError) { try sender.check(request) } catch { refusal = error }
         }
         if let refusal {
-            outcome.complete(RPCOutcome(status: refusal.status, message: refusal.message, trailers: RPCMetadata()))
-            initial.complete(RPCMetadata())
+            outcome.complete(
+                RPCOutcome(status: refusal.status, message: refusal.message, trailers: RPCMetadata()))
+            initial.complete(nil)
             cancel()
             return
         }
         let isStarted =
             handle.start(begin, message: request ?? []) { _ in }
             && handle.start(.receiveInitialMetadata) { success in
-                initial.complete(success ? handle.receivedMetadata(trailing: false) : RPCMetadata())
+                initial.complete(success ? handle.receivedMetadata(trailing: false) : nil)
             } && handle.start(.receiveStatus) { _ in outcome.complete(handle.outcome) }
         if !isStarted {
             let message = "gRPC refused to start the call"
             outcome.complete(RPCOutcome(status: .internalError, message: message, trailers: RPCMetadata()))
-            initial.complete(RPCMetadata())
+            initial.complete(nil)
             cancel()
         }
     }
@@ -94,7 +96,10 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
             cancel()
             throw .taskCancelled
         }
-        return metadata
+        if let metadata { return metadata }
+        let outcome = try await waitingForOutcome()
+        guard outcome.status == .ok else { throw RPCError(outcome) }
+        return RPCMetadata()
     }
 
     /// How the call ended. Comes only after all messages have been received, or the call was cancelled.
@@ -130,7 +135,8 @@ public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Senda
         if let outcome = await outcome.wait(atMost: .milliseconds(500)), outcome.status != .ok {
             return RPCError(outcome)
         }
-        return RPCError(.aborted, "the server has ended the call; receive what it sent, then the status tells why")
+        return RPCError(
+            .aborted, "the server has ended the call; receive what it sent, then the status tells why")
     }
 }
 
@@ -148,7 +154,8 @@ extension RPCCall: AsyncSequence {
         public mutating func next() async throws(RPCError) -> Response? { try await call.receive() }
 
         /// The next message, as `receive()`.
-        public mutating func next(isolation actor: isolated (any Actor)?) async throws(RPCError) -> Response? {
+        public mutating func next(isolation actor: isolated (any Actor)?) async throws(RPCError) -> Response?
+        {
             try await call.receive()
         }
     }

@@ -42,7 +42,8 @@ public final class RPCChannel: Sendable {
         if case .unix(let path) = address, path.utf8.count > RPCAddress.unixPathBytesMax {
             throw RPCError(
                 .invalidArgument,
-                "the socket path '\(path)' has more than \(RPCAddress.unixPathBytesMax) bytes; use a shorter one")
+                "the socket path '\(path)' has more than \(RPCAddress.unixPathBytesMax) bytes; use a shorter one"
+            )
         }
         self.address = address
         self.options = options
@@ -60,10 +61,12 @@ public final class RPCChannel: Sendable {
     private static func arguments(_ options: RPCChannelOptions, serverName: String?) -> RPCArguments {
         var arguments = RPCArguments()
         arguments.set(options.keepalive, messageBytesMax: options.messageBytesMax)
-        arguments.set(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, min(100, options.reconnectBackoffMax.wholeMilliseconds))
+        arguments.set(
+            GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, min(100, options.reconnectBackoffMax.wholeMilliseconds))
         arguments.set(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, options.reconnectBackoffMax.wholeMilliseconds)
         arguments.set(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options.connectTimeout.wholeMilliseconds)
-        arguments.set(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, options.reconnectBackoffMax.wholeMilliseconds)
+        arguments.set(
+            GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, options.reconnectBackoffMax.wholeMilliseconds)
         // Channels to the same server keep connections, and pauses between attempts, of their own.
         arguments.set(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1)
         if let serverName {
@@ -150,7 +153,8 @@ public final class RPCChannel: Sendable {
         let handle = makeHandle(method.path, limited)
         let ended = Completion<(RPCOutcome, [UInt8]?)>()
         var operations: CallHandle.Operations = [
-            .sendInitialMetadata, .sendMessage, .sendClose, .receiveInitialMetadata, .receiveMessage, .receiveStatus,
+            .sendInitialMetadata, .sendMessage, .sendClose, .receiveInitialMetadata, .receiveMessage,
+            .receiveStatus,
         ]
         if options.waitForReady { operations.insert(.waitForReady) }
         let isStarted = handle.start(operations, message: bytes) { _ in
@@ -185,7 +189,8 @@ public final class RPCChannel: Sendable {
     private func makeHandle(_ path: String, _ options: RPCCallOptions) -> CallHandle {
         let call = pointer.withLock { pointer in
             martlet_rpc_client_call(
-                pointer.channel, CompletionQueue.shared.pointer, path, options.timeout?.wholeNanoseconds ?? -1)
+                pointer.channel, CompletionQueue.shared.pointer, path, options.timeout?.wholeNanoseconds ?? -1
+            )
         }
         guard let call else { preconditionFailure("RPCChannel: out of memory") }
         let handle = CallHandle(call)

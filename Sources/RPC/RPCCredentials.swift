@@ -50,7 +50,9 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
             try Self.check(certificates: [caPEM], key: nil)
             made = martlet_rpc_client_tls(caPEM, nil, nil)
         case .serverTLS:
-            throw RPCError(.invalidArgument, "a client cannot use a server's TLS credentials; give it .tls or .mutualTLS")
+            throw RPCError(
+                .invalidArgument, "a client cannot use a server's TLS credentials; give it .tls or .mutualTLS"
+            )
         }
         guard let made else { throw RPCError(.invalidArgument, "gRPC refused the \(self) credentials") }
         return made
@@ -70,7 +72,8 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
             made = martlet_rpc_server_tls(nil, certPEM, keyPEM)
         case .tls:
             throw RPCError(
-                .invalidArgument, "a server cannot use a client's TLS credentials; give it .serverTLS or .mutualTLS")
+                .invalidArgument,
+                "a server cannot use a client's TLS credentials; give it .serverTLS or .mutualTLS")
         }
         guard let made else { throw RPCError(.invalidArgument, "gRPC refused the \(self) credentials") }
         return made
@@ -79,7 +82,8 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
     /// gRPC accepts any text and fails at the first connection; this finds a file that was swapped or is empty.
     private static func check(certificates: [String], key: String?) throws(RPCError) {
         guard certificates.allSatisfy({ $0.contains("-----BEGIN CERTIFICATE-----") }) else {
-            throw RPCError(.invalidArgument, "a certificate is not PEM: it has no line -----BEGIN CERTIFICATE-----")
+            throw RPCError(
+                .invalidArgument, "a certificate is not PEM: it has no line -----BEGIN CERTIFICATE-----")
         }
         guard key?.contains("PRIVATE KEY-----") ?? true else {
             throw RPCError(.invalidArgument, "the key is not PEM: it has no line -----BEGIN PRIVATE KEY-----")

@@ -46,11 +46,13 @@ public struct RPCMetadata: Sendable, Hashable, ExpressibleByDictionaryLiteral {
     /// Adds a value: any bytes where the name ends in `-bin`, else printable ASCII.
     public mutating func add(_ name: String, _ value: [UInt8]) throws(RPCError) {
         guard Self.isName(name) else {
-            throw RPCError(.invalidArgument, "metadata name '\(name)' has characters other than a-z 0-9 _ - .")
+            throw RPCError(
+                .invalidArgument, "metadata name '\(name)' has characters other than a-z 0-9 _ - .")
         }
         guard name.hasSuffix("-bin") || value.allSatisfy({ (0x20...0x7E).contains($0) }) else {
             throw RPCError(
-                .invalidArgument, "metadata '\(name)' has a value beyond printable ASCII; let the name end in -bin")
+                .invalidArgument,
+                "metadata '\(name)' has a value beyond printable ASCII; let the name end in -bin")
         }
         pairs.append(Pair(name: name, value: value))
     }

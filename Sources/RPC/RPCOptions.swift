@@ -94,6 +94,8 @@ struct RPCArguments {
         set(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1)
         set(GRPC_ARG_ENABLE_RETRIES, 0)
         set(GRPC_ARG_ENABLE_CHANNELZ, 0)
+        // Identity alone: a compressed message could take far more memory than the limit on messages says.
+        set(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1)
     }
 
     mutating func set(_ key: String, _ value: Int32) { integers.append((key, value)) }

@@ -17,7 +17,9 @@ public struct RPCProtoFile: Sendable, Hashable {
     public init(name: String, base64Descriptor: String) {
         guard let descriptor = Self.decodeBase64(base64Descriptor),
             let contents = try? FileContents(protobuf: descriptor)
-        else { preconditionFailure("RPCProtoFile: the descriptor of \(name) is malformed; generate it again") }
+        else {
+            preconditionFailure("RPCProtoFile: the descriptor of \(name) is malformed; generate it again")
+        }
         self.name = name
         self.descriptor = descriptor
         imports = contents.imports

@@ -11,23 +11,29 @@ struct RPCReflection: Sendable {
         let own = [ReflectionV1.files, ReflectionV1Alpha.files].flatMap { $0 }
         let names = services.map(\.name) + own.flatMap(\.serviceNames)
         let reflection = RPCReflection(names: names, files: services.flatMap(\.files) + own)
-        return [.serverReflection(V1(reflection: reflection)), .serverReflection(V1Alpha(reflection: reflection))]
+        return [
+            .serverReflection(V1(reflection: reflection)), .serverReflection(V1Alpha(reflection: reflection)),
+        ]
     }
 
     private init(names: [String], files: [RPCProtoFile]) {
         services = names.sorted()
         self.files = Dictionary(files.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
         fileOfSymbol = Dictionary(
-            files.flatMap { file in file.symbols.map { ($0, file.name) } }, uniquingKeysWith: { first, _ in first })
+            files.flatMap { file in file.symbols.map { ($0, file.name) } },
+            uniquingKeysWith: { first, _ in first })
     }
 
-    private func answer(_ request: ReflectionV1.ServerReflectionRequest) -> ReflectionV1.ServerReflectionResponse {
+    private func answer(_ request: ReflectionV1.ServerReflectionRequest)
+        -> ReflectionV1.ServerReflectionResponse
+    {
         typealias Response = ReflectionV1.ServerReflectionResponse.MessageResponse
         let response: Response =
             switch request.messageRequest {
             case .listServices:
-                .listServicesResponse(ReflectionV1.ListServiceResponse(
-                    service: services.map { ReflectionV1.ServiceResponse(name: $0) }))
+                .listServicesResponse(
+                    ReflectionV1.ListServiceResponse(
+                        service: services.map { ReflectionV1.ServiceResponse(name: $0) }))
             case .fileByFilename(let name):
                 withImports(name).map { .fileDescriptorResponse($0) } ?? notFound("file '\(name)'")
             case .fileContainingSymbol(let symbol):
@@ -40,16 +46,19 @@ struct RPCReflection: Sendable {
             case .allExtensionNumbersOfType(let type):
                 notFound("type '\(type)'")
             case nil:
-                .errorResponse(ReflectionV1.ErrorResponse(
-                    errorCode: RPCStatus.invalidArgument.rawValue, errorMessage: "the request asks for nothing"))
+                .errorResponse(
+                    ReflectionV1.ErrorResponse(
+                        errorCode: RPCStatus.invalidArgument.rawValue,
+                        errorMessage: "the request asks for nothing"))
             }
         return ReflectionV1.ServerReflectionResponse(
             validHost: request.host, originalRequest: request, messageResponse: response)
     }
 
     private func notFound(_ what: String) -> ReflectionV1.ServerReflectionResponse.MessageResponse {
-        .errorResponse(ReflectionV1.ErrorResponse(
-            errorCode: RPCStatus.notFound.rawValue, errorMessage: "this server has no \(what)"))
+        .errorResponse(
+            ReflectionV1.ErrorResponse(
+                errorCode: RPCStatus.notFound.rawValue, errorMessage: "this server has no \(what)"))
     }
 
     /// A file and what it imports, directly or not; each once, those imported first.

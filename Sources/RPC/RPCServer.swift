@@ -115,7 +115,8 @@ public final class RPCServer: Sendable {
             let error = -martlet_rpc_chmod(path, options.unixSocketMode)
             guard error == 0 else {
                 throw RPCError(
-                    .unavailable, "cannot set the access of the socket \(path): \(reason(error)) [chmod: errno \(error)]")
+                    .unavailable,
+                    "cannot set the access of the socket \(path): \(reason(error)) [chmod: errno \(error)]")
             }
             return listener.address
         }
@@ -126,11 +127,13 @@ public final class RPCServer: Sendable {
         guard path.utf8.count <= RPCAddress.unixPathBytesMax else {
             throw RPCError(
                 .invalidArgument,
-                "the socket path '\(path)' has more than \(RPCAddress.unixPathBytesMax) bytes; use a shorter one")
+                "the socket path '\(path)' has more than \(RPCAddress.unixPathBytesMax) bytes; use a shorter one"
+            )
         }
         guard martlet_rpc_probe_unix(path) != 1 else {
             throw RPCError(
-                .unavailable, "cannot listen on unix:\(path): another process listens there; stop it or use another path")
+                .unavailable,
+                "cannot listen on unix:\(path): another process listens there; stop it or use another path")
         }
     }
 
@@ -143,9 +146,11 @@ public final class RPCServer: Sendable {
                 switch error {
                 case 0:
                     "gRPC refused its \(listener.credentials) credentials; check that the key fits the certificate"
-                case EADDRINUSE: "the port is in use; stop who uses it, or choose another (0 takes any free one)"
+                case EADDRINUSE:
+                    "the port is in use; stop who uses it, or choose another (0 takes any free one)"
                 case EACCES: "ports below 1024 need privileges; choose another"
-                case EADDRNOTAVAIL: "no interface of this machine has that address; use 0.0.0.0 for all of them"
+                case EADDRNOTAVAIL:
+                    "no interface of this machine has that address; use 0.0.0.0 for all of them"
                 case ENXIO: "the host name is not known"
                 default: "\(reason(error)) [bind: errno \(error)]"
                 }
@@ -153,7 +158,8 @@ public final class RPCServer: Sendable {
         case .unix(let path):
             return RPCError(
                 .unavailable,
-                "cannot listen on unix:\(path): is its directory there, and writable? Is a file of that name in the way?")
+                "cannot listen on unix:\(path): is its directory there, and writable? Is a file of that name in the way?"
+            )
         }
     }
 
@@ -197,7 +203,9 @@ public final class RPCServer: Sendable {
         }
         guard isAdmitted else {
             call.refuse(
-                RPCError(.resourceExhausted, "this server answers \(options.callsMax) calls at once; try again later"))
+                RPCError(
+                    .resourceExhausted,
+                    "this server answers \(options.callsMax) calls at once; try again later"))
             return
         }
         call.run(method) { self.ended() }
@@ -230,7 +238,9 @@ public final class RPCServer: Sendable {
         // Not cut short by the caller's own cancellation: what serves must end in order.
         await Task {
             let hasStopped = await stopped.wait(atMost: grace) != nil
-            if !hasStopped { state.withLock { if let server = $0.server { grpc_server_cancel_all_calls(server) } } }
+            if !hasStopped {
+                state.withLock { if let server = $0.server { grpc_server_cancel_all_calls(server) } }
+            }
             _ = await stopped.wait(atMost: Self.cancelLimit)
             _ = await idle.wait(atMost: Self.cancelLimit)
         }.value

@@ -61,10 +61,12 @@ public struct RPCServiceMethod: Sendable {
     public static func bidirectional<Request, Response>(
         _ method: RPCMethod<Request, Response>,
         _ handler:
-            @escaping @Sendable (RPCIncoming<Request>, RPCOutgoing<Response>, RPCServerContext) async throws -> Void
+            @escaping @Sendable (RPCIncoming<Request>, RPCOutgoing<Response>, RPCServerContext) async throws
+            -> Void
     ) -> RPCServiceMethod {
         RPCServiceMethod(path: method.path) { call in
-            try await handler(RPCIncoming(receiver: call.receiver), RPCOutgoing(sender: call.sender), call.context)
+            try await handler(
+                RPCIncoming(receiver: call.receiver), RPCOutgoing(sender: call.sender), call.context)
             return nil
         }
     }

@@ -46,7 +46,8 @@ final class ServerCall: Sendable {
     func refuse(_ error: RPCError) {
         watchEnd()
         _ = handle.start(
-            [.sendInitialMetadata, .sendStatus], status: error.status, statusText: error.message, completion: { _ in })
+            [.sendInitialMetadata, .sendStatus], status: error.status, statusText: error.message,
+            completion: { _ in })
     }
 
     /// The one request of a method that has one.
@@ -78,7 +79,8 @@ final class ServerCall: Sendable {
         await Task {
             let status = failure?.status ?? .ok
             guard let first = await sender.finish(within: Self.finishLimit) else {
-                handle.cancel(failure?.status ?? .deadlineExceeded, "the client does not take what it is sent")
+                handle.cancel(
+                    failure?.status ?? .deadlineExceeded, "the client does not take what it is sent")
                 return
             }
             handle.add(context.trailers, trailing: true)

@@ -37,10 +37,12 @@ public final class DiskFullAfter: StorageFaults {
     /// Room again: as if someone had freed it.
     public func free(bytes: Int64) { leftBytes.store(bytes, ordering: .relaxed) }
 
+    /// Never, unless made with `failsAllocations`.
     public func allocationFails(sizeBytes: UInt64) -> Bool {
         failsAllocations && leftBytes.load(ordering: .relaxed) < Int64(clamping: sizeBytes)
     }
 
+    /// From the write on that goes beyond the room.
     public func writeFails(sizeBytes: Int) -> Bool {
         leftBytes.subtract(Int64(sizeBytes), ordering: .relaxed).newValue < 0
     }

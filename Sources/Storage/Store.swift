@@ -42,8 +42,11 @@ public final class Store: Sendable {
     /// Makes running downloads survive a crash of the machine, and gives the directory to others. Terminal.
     public func close() throws(StorageError) {
         try checkpoint()
-        lock.withLock { $0 = nil }
+        unlock()
     }
+
+    /// Gives the directory to others as a process that dies does.
+    func unlock() { lock.withLock { $0 = nil } }
 
     /// Makes what downloads have kept so far survive a crash of the machine (a crash of the process it survives anyway).
     public func checkpoint() throws(StorageError) {

@@ -127,6 +127,7 @@ public final class TaskFile: Sendable {
             }
             state.held.insert(piece)
             state.digests[Int(piece.value)] = digest
+            state.isUnsynced = true
             return true
         }
     }

@@ -141,14 +141,17 @@ extension TaskFile {
     ///
     /// Not needed for surviving a crash of the process. Does nothing unless the task is being downloaded.
     public func checkpoint() throws(StorageError) {
-        let (data, covered) = state.withLock { state in
-            (state.phase == .partial ? state.data : nil, state.journal.records)
+        let (data, covered) = try state.withLock { (state) throws(StorageError) -> (OpenFile?, UInt64) in
+            guard state.phase == .partial, state.downloads > 0, state.isUnsynced else { return (nil, 0) }
+            return (try writer(&state), state.journal.records)
         }
         guard let data else { return }
         try storing("sync \(task) in \(directories.path)") { () throws(Errno) in
             try data.descriptor.syncData()
             let journal = try state.withLock { (state) throws(Errno) -> OpenFile? in
-                guard state.phase == .partial, state.journal.file != nil else { return nil }
+                // Forgotten or paused meanwhile: nothing to say about it any more.
+                guard state.data === data else { return nil }
+                state.isUnsynced = state.journal.records > covered
                 try state.journal.append(.checkpoint(covers: covered), directories)
                 return state.journal.file
             }

@@ -233,6 +233,7 @@ extension TaskFile {
             state.digests = digests
             state.doubtful = [:]
             state.isStale = false
+            state.isUnsynced = false
             state.journal = JournalWriter(endOffset: end, records: UInt64(held.count) + 1, chain: chain)
         }
     }
@@ -265,6 +266,7 @@ extension TaskState {
         self.init(
             phase: replay.completeModifiedNs == nil ? .partial : .published, held: held, digests: digests,
             doubtful: doubtful, isStale: !isSameBoot,
-            journal: JournalWriter(endOffset: replay.endOffset, records: replay.records, chain: replay.chain))
+            journal: JournalWriter(endOffset: replay.endOffset, records: replay.records, chain: replay.chain),
+            isUnsynced: !replay.uncovered.isEmpty)
     }
 }

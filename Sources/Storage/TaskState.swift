@@ -60,6 +60,8 @@ struct TaskState: Sendable {
     /// The file, open for writing, from the first use by a download until its end.
     var data: OpenFile? = nil
     var journal: JournalWriter
+    /// Whether pieces were recorded that no checkpoint covers.
+    var isUnsynced = false
     /// Pieces being written now: their digest and by how many threads.
     var writing: [PieceIndex: (digest: Digest, threads: Int)] = [:]
     /// Exports alive, and the descriptor they share.

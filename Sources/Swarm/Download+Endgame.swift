@@ -4,14 +4,18 @@ import Artifacts
 extension Download {
     /// Whether few pieces are missing and every one is on its way.
     private var isEndGame: Bool {
-        guard missingPieces > 0, missingPieces <= settings.endGamePiecesMax, originPending.count == 0 else { return false }
+        guard missingPieces > 0, missingPieces <= settings.endGamePiecesMax, originPending.count == 0 else {
+            return false
+        }
         return flights.reduce(0) { $0 + ($1.value.isBusy && !held.contains($1.key) ? 1 : 0) } == missingPieces
     }
 
     /// Pieces on their way from one parent alone, the longest asked for first.
     private var singles: [(number: Int, copy: Flight.Copy)] {
         flights.compactMap { number, flight -> (number: Int, copy: Flight.Copy)? in
-            guard flight.arrived == nil, flight.copies.count == 1, !flight.copies[0].isAbandoned else { return nil }
+            guard flight.arrived == nil, flight.copies.count == 1, !flight.copies[0].isAbandoned else {
+                return nil
+            }
             return (number, flight.copies[0])
         }.sorted { ($0.copy.sinceNs, $0.number) < ($1.copy.sinceNs, $1.number) }
     }

@@ -10,10 +10,12 @@ extension Download {
             withdrawWants(place)
             parents[place].sessions.keys.sorted().forEach { closeSession(place, $0) }
         }
+        let deadlineNs = nowNs + settings.endingReadTimeoutNs
+        copyDeadlineNs = min(copyDeadlineNs, deadlineNs)
         for number in flights.keys {
             for index in flights[number]!.copies.indices {
-                let deadlineNs = nowNs + settings.endingReadTimeoutNs
-                flights[number]!.copies[index].deadlineNs = min(flights[number]!.copies[index].deadlineNs, deadlineNs)
+                flights[number]!.copies[index].deadlineNs = min(
+                    flights[number]!.copies[index].deadlineNs, deadlineNs)
             }
         }
         for index in leases.indices {
@@ -28,10 +30,13 @@ extension Download {
 
     /// Once no slot, lease or check is left: leaves the parents, says what is to be said, and is over.
     mutating func finishWhenDrained(_ nowNs: UInt64) {
-        guard let ending, flights.isEmpty, leases.isEmpty, !files.contains(where: { $0.phase == .publishing }) else {
+        guard let ending, flights.isEmpty, leases.isEmpty, !files.contains(where: { $0.phase == .publishing })
+        else {
             return
         }
-        precondition(inFlightBytes == 0 && originSlotBytes == 0, "a drained download holds \(inFlightBytes) bytes of slots")
+        precondition(
+            inFlightBytes == 0 && originSlotBytes == 0,
+            "a drained download holds \(inFlightBytes) bytes of slots")
         for parent in parents where parent.hasLink { actions.append(.leave(parent.peer)) }
         parents = []
         isOver = true
@@ -47,7 +52,8 @@ extension Download {
         for (number, flight) in flights {
             precondition(!flight.isEmpty, "an empty flight is kept")
             precondition(flight.liveCopies <= 2, "\(numbering.address(number)) is asked for more than twice")
-            precondition(Set(flight.copies.map(\.peer)).count == flight.copies.count, "two copies from one parent")
+            precondition(
+                Set(flight.copies.map(\.peer)).count == flight.copies.count, "two copies from one parent")
             let size = numbering.sizeBytes(number)
             bytes += flight.copies.count * size
             if let source = flight.arrived {
@@ -55,13 +61,19 @@ extension Download {
                 if case .origin = source { originBytes += size }
             }
             for copy in flight.copies {
-                if copy.state == .wanted { wants[copy.peer, default: 0] += 1 } else { reads[copy.peer, default: 0] += 1 }
+                if copy.state == .wanted {
+                    wants[copy.peer, default: 0] += 1
+                } else {
+                    reads[copy.peer, default: 0] += 1
+                }
             }
         }
         precondition(bytes == inFlightBytes && originBytes == originSlotBytes, "slots do not add up")
         var holders = Array(repeating: UInt16(0), count: availability.count)
         for parent in parents {
-            precondition(parent.wants == wants[parent.peer] ?? 0 && parent.reads == reads[parent.peer] ?? 0, "parents' sums")
+            precondition(
+                parent.wants == wants[parent.peer] ?? 0 && parent.reads == reads[parent.peer] ?? 0,
+                "parents' sums")
             for number in holders.indices where parent.has.contains(number) { holders[number] += 1 }
         }
         precondition(holders == availability, "availability does not add up")
@@ -70,7 +82,8 @@ extension Download {
             let before = wantable.contains(number)
             var copy = self
             copy.refresh(number)
-            precondition(copy.wantable.contains(number) == before, "\(numbering.address(number)) is misjudged")
+            precondition(
+                copy.wantable.contains(number) == before, "\(numbering.address(number)) is misjudged")
         }
         if let wakeAtNs, !budgetChanged { precondition(wakeAtNs > lastNs, "asks to wake in the past") }
     }

@@ -85,10 +85,14 @@ extension Download {
         endPublishing(file, "filePublished")
         setPhase(file, .published)
         counted.filesPublished += 1
-        if counted.filesPublished == files.count, ending == nil {
-            actions.append(.finished)
-            end(.finished, nowNs)
-        }
+        finishWhenPublished(nowNs)
+    }
+
+    /// Every file is published: told at once, though slots of second copies may still be in flight.
+    mutating func finishWhenPublished(_ nowNs: UInt64) {
+        guard counted.filesPublished == files.count, ending == nil else { return }
+        actions.append(.finished)
+        end(.finished, nowNs)
     }
 
     /// The whole file was wrong though every piece matched its digest.
@@ -109,7 +113,10 @@ extension Download {
             clearDigests(file, nowNs)
         } else if fromOrigin > 0 {
             for place in leases.indices where leases[place].file == file { leases[place].failure = sentence }
-            end(.failed("\(sentence): the origin serves other bytes than it promises, or changed; pull the model again"), nowNs)
+            end(
+                .failed(
+                    "\(sentence): the origin serves other bytes than it promises, or changed; pull the model again"
+                ), nowNs)
         } else if resumed == 0 {
             setPhase(file, .awaitingDigests(untilNs: nowNs + settings.newDigestsTimeoutNs))
         }

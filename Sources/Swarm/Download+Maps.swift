@@ -31,7 +31,8 @@ extension Download {
         {
             removeCopy(number, peer)
         }
-        session.state = .unknown(retryAtNs: nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns))
+        session.state = .unknown(
+            retryAtNs: nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns))
         session.unknowns += 1
         parents[place].sessions[file] = session
         parents[place].sessionsDirty = true
@@ -76,7 +77,9 @@ extension Download {
     }
 
     /// Whether a file is open there.
-    func hasSession(_ place: Int, _ file: FileIndex) -> Bool { parents[place].sessions[file]?.isOnLink == true }
+    func hasSession(_ place: Int, _ file: FileIndex) -> Bool {
+        parents[place].sessions[file]?.isOnLink == true
+    }
 
     /// Ends our session on a file, with its wants and what it told us.
     mutating func closeSession(_ place: Int, _ file: FileIndex) {
@@ -102,7 +105,9 @@ extension Download {
 
     /// Forgets what a parent has of one file.
     private mutating func forgetMap(_ place: Int, _ file: FileIndex) {
-        for number in numbering.range(of: file) where parents[place].has.remove(number) { availability[number] -= 1 }
+        for number in numbering.range(of: file) where parents[place].has.remove(number) {
+            availability[number] -= 1
+        }
     }
 
     /// A parent that departed and came back without losing its link: its maps are asked for afresh.

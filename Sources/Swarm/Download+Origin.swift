@@ -11,7 +11,9 @@ extension Download {
         }
         let range = numbering.range(of: file)
         guard Int(pieces.upperBound) <= range.count else {
-            actions.append(.returnLease(id, failure: "\(path(file)) has \(range.count) pieces, not \(pieces.upperBound)"))
+            actions.append(
+                .returnLease(id, failure: "\(path(file)) has \(range.count) pieces, not \(pieces.upperBound)")
+            )
             return
         }
         let numbers = range.lowerBound + Int(pieces.lowerBound)..<range.lowerBound + Int(pieces.upperBound)
@@ -83,7 +85,8 @@ extension Download {
                 let lease = leases.remove(at: index)
                 actions.append(.returnLease(lease.id, failure: isAllHeld(lease) ? nil : lease.failure))
             } else {
-                if leases[index].isWhole { stopWhenHeld(index) }
+                // A stream whose file came from elsewhere meanwhile is not read to its end.
+                if leases[index].isWhole, files[Int(leases[index].file.value)].missing == 0 { stop(index) }
                 startReading(index)
                 index += 1
             }
@@ -96,11 +99,6 @@ extension Download {
         let isOurs = lease.range.contains { flights[$0]?.arrived == .origin(lease.id) }
         if isOurs { return false }
         return lease.failure != nil || isAllHeld(lease)
-    }
-
-    /// A stream whose pieces all came from elsewhere is not read to its end.
-    private mutating func stopWhenHeld(_ index: Int) {
-        if isAllHeld(leases[index]) { stop(index) }
     }
 
     private func isAllHeld(_ lease: OriginLease) -> Bool { lease.range.allSatisfy { held.contains($0) } }
@@ -126,7 +124,8 @@ extension Download {
         let base = numbering.range(of: lease.file).lowerBound
         actions.append(
             .fetchOrigin(
-                lease.id, lease.file, UInt32(run.lowerBound - base)..<UInt32(run.upperBound - base), whole: lease.isWhole))
+                lease.id, lease.file, UInt32(run.lowerBound - base)..<UInt32(run.upperBound - base),
+                whole: lease.isWhole))
     }
 
     private func isToBeRead(_ number: Int) -> Bool {

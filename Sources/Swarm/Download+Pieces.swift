@@ -13,7 +13,8 @@ extension Download {
 
     /// Pieces with a copy from this parent, ascending.
     func flightNumbers(with peer: PeerNumber) -> [Int] {
-        flights.compactMap { number, flight in flight.copies.contains { $0.peer == peer } ? number : nil }.sorted()
+        flights.compactMap { number, flight in flight.copies.contains { $0.peer == peer } ? number : nil }
+            .sorted()
     }
 
     /// Asks until budget, parents or pieces run out: the rarest piece first, then a parent for it.
@@ -96,10 +97,13 @@ extension Download {
     mutating func want(_ number: Int, _ place: Int, _ nowNs: UInt64) {
         let peer = parents[place].peer
         flights[number, default: Flight()].copies.append(
-            Flight.Copy(peer: peer, state: .wanted, sinceNs: nowNs, deadlineNs: nowNs + settings.wantTimeoutNs))
+            Flight.Copy(
+                peer: peer, state: .wanted, sinceNs: nowNs, deadlineNs: nowNs + settings.wantTimeoutNs))
+        copyDeadlineNs = min(copyDeadlineNs, nowNs + settings.wantTimeoutNs)
         parents[place].wants += 1
         inFlightBytes += numbering.sizeBytes(number)
-        precondition(inFlightBytes <= budgetBytes, "\(numbering.address(number)) was wanted beyond the budget")
+        precondition(
+            inFlightBytes <= budgetBytes, "\(numbering.address(number)) was wanted beyond the budget")
         refresh(number)
         actions.append(.want(peer, numbering.address(number)))
     }
@@ -123,7 +127,8 @@ extension Download {
     }
 
     /// Where a want that this parent has not answered is, or nil: its answer crossed our taking it back.
-    private func wanted(_ peer: PeerNumber, _ address: PieceAddress) -> (place: Int, number: Int, copy: Int)? {
+    private func wanted(_ peer: PeerNumber, _ address: PieceAddress) -> (place: Int, number: Int, copy: Int)?
+    {
         guard let place = place(of: peer), numbering.contains(address) else { return nil }
         let number = numbering.number(address)
         guard let copy = flights[number]?.copies.firstIndex(where: { $0.peer == peer }),
@@ -155,7 +160,9 @@ extension Download {
         parents[place].reads += 1
         flights[number]!.copies[copy].state = .reading
         flights[number]!.copies[copy].sinceNs = nowNs
-        flights[number]!.copies[copy].deadlineNs = min(nowNs + settings.readTimeoutNs, leaseUntilNs)
+        let deadlineNs = min(nowNs + settings.readTimeoutNs, leaseUntilNs)
+        flights[number]!.copies[copy].deadlineNs = deadlineNs
+        copyDeadlineNs = min(copyDeadlineNs, deadlineNs)
         actions.append(.read(peer, address, grant))
     }
 
@@ -188,7 +195,8 @@ extension Download {
     /// A read ended. Whole, it goes to a worker, unless another copy was first or nobody waits for it any more.
     mutating func readEnded(_ peer: PeerNumber, _ address: PieceAddress, ok: Bool, _ nowNs: UInt64) {
         let number = numbering.number(address)
-        guard let copy = flights[number]?.copies.first(where: { $0.peer == peer && $0.state == .reading }) else {
+        guard let copy = flights[number]?.copies.first(where: { $0.peer == peer && $0.state == .reading })
+        else {
             preconditionFailure("readEnded of \(address) from \(peer) though none runs")
         }
         removeCopy(number, peer)
@@ -217,7 +225,9 @@ extension Download {
         if parents[place].readFailures >= settings.readFailuresMax {
             drop(place, reason: "\(parents[place].readFailures) reads in a row fell short")
         } else {
-            pause(place, untilNs: nowNs + backoff(settings.backoffNs, doublings: parents[place].readFailures - 1))
+            pause(
+                place,
+                untilNs: nowNs + backoff(settings.backoffNs, doublings: parents[place].readFailures - 1))
         }
     }
 }

@@ -47,6 +47,7 @@ extension Download {
     }
 
     private mutating func expireCopies(_ nowNs: UInt64) {
+        guard copyDeadlineNs <= nowNs else { return }
         for number in flights.keys.sorted() {
             for copy in flights[number]?.copies ?? [] where copy.deadlineNs <= nowNs && !copy.isAbandoned {
                 guard let place = place(of: copy.peer), parents[place].isUp,
@@ -57,6 +58,12 @@ extension Download {
                 case .reading:
                     drop(place, reason: "reading \(numbering.address(number)) did not end in time")
                 }
+            }
+        }
+        copyDeadlineNs = .max
+        for flight in flights.values {
+            for copy in flight.copies where !copy.isAbandoned {
+                copyDeadlineNs = min(copyDeadlineNs, copy.deadlineNs)
             }
         }
     }
@@ -82,7 +89,8 @@ extension Download {
         for parent in parents {
             switch parent.state {
             case .connecting(let deadlineNs): earliest = min(earliest, deadlineNs)
-            case .waiting(let untilNs) where missingPieces > 0 && ending == nil: earliest = min(earliest, untilNs)
+            case .waiting(let untilNs) where missingPieces > 0 && ending == nil:
+                earliest = min(earliest, untilNs)
             default: break
             }
             if let untilNs = parent.pausedUntilNs { earliest = min(earliest, untilNs) }
@@ -95,9 +103,7 @@ extension Download {
                 }
             }
         }
-        for flight in flights.values {
-            for copy in flight.copies where !copy.isAbandoned { earliest = min(earliest, copy.deadlineNs) }
-        }
+        if !flights.isEmpty { earliest = min(earliest, copyDeadlineNs) }
         for file in files where ending == nil {
             if case .awaitingDigests(let untilNs) = file.phase { earliest = min(earliest, untilNs) }
         }

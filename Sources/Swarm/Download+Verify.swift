@@ -9,7 +9,8 @@ extension Download {
     mutating func arrive(_ number: Int, from source: PieceSource) {
         let address = numbering.address(number)
         let file = Int(address.file.value)
-        guard keepsPieces, !held.contains(number), flights[number]?.arrived == nil, files[file].phase == .fetching
+        guard keepsPieces, !held.contains(number), flights[number]?.arrived == nil,
+            files[file].phase == .fetching
         else { return discard(number, from: source) }
         flights[number, default: Flight()].arrived = source
         files[file].verifying += 1
@@ -35,7 +36,9 @@ extension Download {
     }
 
     /// Takes a piece back from its worker, whatever came of it.
-    private mutating func endVerification(_ address: PieceAddress, _ event: StaticString) -> (Int, PieceSource) {
+    private mutating func endVerification(_ address: PieceAddress, _ event: StaticString) -> (
+        Int, PieceSource
+    ) {
         let number = numbering.number(address)
         guard let source = flights[number]?.arrived else {
             preconditionFailure("\(event) of \(address), which is with no worker")
@@ -67,7 +70,11 @@ extension Download {
         case .peer(let peer):
             if let place = place(of: peer) {
                 parents[place].attempts = 0
-                if parents[place].isSeed { counted.seedBytes += sizeBytes } else { counted.peerBytes += sizeBytes }
+                if parents[place].isSeed {
+                    counted.seedBytes += sizeBytes
+                } else {
+                    counted.peerBytes += sizeBytes
+                }
             } else {
                 counted.peerBytes += sizeBytes
             }

@@ -65,6 +65,8 @@ public struct Download: Sendable {
     var ending: Ending?
     var counted = DownloadProgress()
     var budgetChanged = false
+    /// No want or read is over its limit before then.
+    var copyDeadlineNs = UInt64.max
     /// The time of the last event.
     var lastNs: UInt64 = 0
     var actions: [DownloadAction] = []
@@ -125,7 +127,8 @@ public struct Download: Sendable {
 
     private mutating func takeOver(_ file: FileIndex, held set: PieceSet, isPublished: Bool) {
         let range = numbering.range(of: file)
-        precondition(set.capacity == range.count, "\(file) has \(range.count) pieces, its held set \(set.capacity)")
+        precondition(
+            set.capacity == range.count, "\(file) has \(range.count) pieces, its held set \(set.capacity)")
         for number in range where isPublished || set.contains(PieceIndex(number - range.lowerBound)) {
             held.insert(number)
             files[Int(file.value)].missing -= 1
@@ -148,6 +151,7 @@ public struct Download: Sendable {
             actions.append(.announce(numbering.address(number), digest: nil))
         }
         for index in files.indices { publishWhenComplete(FileIndex(index)) }
+        finishWhenPublished(nowNs)
         return settle(nowNs)
     }
 
@@ -168,7 +172,8 @@ public struct Download: Sendable {
         case .unknown(let peer, let file): sessionUnknown(peer, file, nowNs)
         case .granted(let peer, let address, let grant, let leaseUntilNs):
             granted(peer, address, grant, leaseUntilNs: leaseUntilNs, nowNs)
-        case .busy(let peer, let address, let retryAfterNs): busy(peer, address, retryAfterNs: retryAfterNs, nowNs)
+        case .busy(let peer, let address, let retryAfterNs):
+            busy(peer, address, retryAfterNs: retryAfterNs, nowNs)
         case .absent(let peer, let address): absent(peer, address)
         case .readEnded(let peer, let address, let ok): readEnded(peer, address, ok: ok, nowNs)
         case .digests(let file, let found): takeDigests(file, found)

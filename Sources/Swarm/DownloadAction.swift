@@ -47,19 +47,30 @@ public enum DownloadAction: Sendable, Hashable {
 
 /// How far a download is, for people.
 public struct DownloadProgress: Sendable, Hashable {
+    /// All bytes of all files.
     public var totalBytes: UInt64 = 0
+    /// Verified and stored, those resumed included.
     public var keptBytes: UInt64 = 0
     /// Bytes that were here before this download began.
     public var resumedBytes: UInt64 = 0
+    /// Of those kept: read at the origin by us.
     public var originBytes: UInt64 = 0
+    /// Of those kept: from seed peers.
     public var seedBytes: UInt64 = 0
+    /// Of those kept: from other peers.
     public var peerBytes: UInt64 = 0
     /// Bytes that were read and thrown away (wrong, or a second copy).
     public var wastedBytes: UInt64 = 0
+    /// Files of the manifest.
     public var filesTotal: Int = 0
+    /// Files checked as a whole and published.
     public var filesPublished: Int = 0
+    /// Parents with a link up.
     public var parentsUp: Int = 0
+    /// Parents that sent wrong bytes.
     public var parentsExcluded: Int = 0
+    /// Reads from parents under way.
     public var readsRunning: Int = 0
+    /// Nothing yet.
     public init() {}
 }

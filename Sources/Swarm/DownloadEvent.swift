@@ -6,7 +6,9 @@ public struct PeerNumber: Hashable, Sendable, Comparable, CustomStringConvertibl
     public let value: UInt32
     /// Wraps a number.
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
+    /// By number.
     public static func < (left: PeerNumber, right: PeerNumber) -> Bool { left.value < right.value }
+    /// `peer 7`.
     public var description: String { "peer \(value)" }
 }
 
@@ -24,6 +26,7 @@ public struct LeaseID: Hashable, Sendable, CustomStringConvertible {
     public let value: UInt64
     /// Wraps a number.
     public init(_ value: UInt64) { self.value = value }
+    /// `lease 7`.
     public var description: String { "lease \(value)" }
 }
 

@@ -62,7 +62,8 @@ public struct DownloadSettings: Sendable, Hashable {
 
     /// Traps on settings that can never make progress.
     func check() {
-        precondition(linksMax > 0 && connectsMax > 0 && sessionsPerLinkMax > 0, "a download needs links and sessions")
+        precondition(
+            linksMax > 0 && connectsMax > 0 && sessionsPerLinkMax > 0, "a download needs links and sessions")
         precondition(wantsPerParentMax > 0 && budgetBytes >= 0, "a download needs wants and a budget")
         precondition(
             connectAttemptsMax > 0 && wantTimeoutsMax > 0 && readFailuresMax > 0 && absentLiesMax > 0,

@@ -39,8 +39,11 @@ extension Upload {
     }
 
     /// The first child of a piece began to read it (the others go on waiting), or has read it (they hear soon).
-    mutating func firstChildReads(_ task: TaskID, _ piece: PieceIndex, _ session: UploadSessionID, dueNs: UInt64) {
-        guard let index = tasks[task]?.firsts.firstIndex(where: { $0.piece == piece && $0.session == session })
+    mutating func firstChildReads(
+        _ task: TaskID, _ piece: PieceIndex, _ session: UploadSessionID, dueNs: UInt64
+    ) {
+        guard
+            let index = tasks[task]?.firsts.firstIndex(where: { $0.piece == piece && $0.session == session })
         else { return }
         tasks[task]!.firsts[index].dueNs = dueNs
     }
@@ -50,7 +53,9 @@ extension Upload {
         for task in tasksWithNews {
             let due = tasks[task]!.firsts.filter { $0.dueNs <= nowNs }
             if !due.isEmpty { tasks[task]!.firsts.removeAll { $0.dueNs <= nowNs } }
-            for first in due { addNews(task, News(piece: first.piece, audience: .others(first.session)), nowNs) }
+            for first in due {
+                addNews(task, News(piece: first.piece, audience: .others(first.session)), nowNs)
+            }
             if !tasks[task]!.news.isEmpty, tasks[task]!.newsDueNs <= nowNs { tellNews(task) }
         }
         tasksWithNews.removeAll { tasks[$0]!.news.isEmpty && tasks[$0]!.firsts.isEmpty }

@@ -7,7 +7,9 @@ extension Upload {
         guard let task = openTask(of: session), let held = tasks[task]?.held else { return }
         guard held.contains(piece) else {
             actions.append(.sendAbsent(session, piece))
-            if Int(piece.value) >= held.capacity { offend(session.link, "it wants pieces beyond the end of a file") }
+            if Int(piece.value) >= held.capacity {
+                offend(session.link, "it wants pieces beyond the end of a file")
+            }
             return
         }
         let isActive =
@@ -19,7 +21,8 @@ extension Upload {
             return turnAway(session, piece)
         }
         // A slot that is free is filled from the queue at the end of this very event.
-        queue.append(QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + settings.queueWaitNs))
+        queue.append(
+            QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + settings.queueWaitNs))
     }
 
     /// No slot: the child hears when there may be one.
@@ -128,7 +131,9 @@ extension Upload {
         }
         for slot in lost {
             // An offence before this one may have ended the whole link, and this slot with it.
-            guard slots.contains(where: { $0.session == slot.session && $0.piece == slot.piece }) else { continue }
+            guard slots.contains(where: { $0.session == slot.session && $0.piece == slot.piece }) else {
+                continue
+            }
             endSlots { $0.session == slot.session && $0.piece == slot.piece }
             counted.leasesLost += 1
             offend(slot.session.link, "it holds pieces longer than their leases")
@@ -148,6 +153,8 @@ extension Upload {
         }
         precondition(queue.count <= settings.queuedWantsMax, "the queue is too long")
         precondition(Set(tasksWithNews).count == tasksWithNews.count, "news told twice")
-        for task in tasks.values { precondition(!task.sessions.isEmpty, "a task nobody is interested in is kept") }
+        for task in tasks.values {
+            precondition(!task.sessions.isEmpty, "a task nobody is interested in is kept")
+        }
     }
 }

@@ -49,8 +49,12 @@ public struct UploadSettings: Sendable, Hashable {
 
     /// Traps on settings that can never serve anyone.
     func check() {
-        precondition(slotsMax > 0 && slotsPerLinkMax > 0 && sessionsPerLinkMax > 0, "an upload side needs slots and sessions")
-        precondition(leaseNs > 0 && offencesMax > 0 && haveBatchMax > 0, "an upload side needs leases, patience and batches")
+        precondition(
+            slotsMax > 0 && slotsPerLinkMax > 0 && sessionsPerLinkMax > 0,
+            "an upload side needs slots and sessions")
+        precondition(
+            leaseNs > 0 && offencesMax > 0 && haveBatchMax > 0,
+            "an upload side needs leases, patience and batches")
         precondition(retryMinNs > 0 && retryMaxNs >= retryMinNs, "busy answers need a wait")
     }
 }

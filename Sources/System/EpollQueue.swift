@@ -61,13 +61,16 @@ public struct EpollQueue: ~Copyable, Sendable {
             let found = try Sockets.checked(
                 martlet_epoll_wait(raw, buffer.baseAddress!, CInt(Self.readyMax), limit), "epoll_wait")
             for place in 0..<Int(found) {
-                ready.append(Ready(token: buffer[place].token, interest: Interest(rawValue: buffer[place].events)))
+                ready.append(
+                    Ready(token: buffer[place].token, interest: Interest(rawValue: buffer[place].events)))
             }
         }
     }
 
-    private func set(_ operation: CInt, _ watched: CInt, _ interest: Interest, _ token: UInt64) throws(Errno) {
-        _ = try Sockets.checked(martlet_epoll_set(raw, operation, watched, interest.rawValue, token), "epoll_ctl")
+    private func set(_ operation: CInt, _ watched: CInt, _ interest: Interest, _ token: UInt64) throws(Errno)
+    {
+        _ = try Sockets.checked(
+            martlet_epoll_set(raw, operation, watched, interest.rawValue, token), "epoll_ctl")
     }
 }
 

@@ -61,6 +61,7 @@ public struct Directory: ~Copyable, Sendable {
     /// Opens the directory of this one-part name beneath this one, creating it if missing; never through a symbolic link.
     public func openBeneath(creating part: String, permissions: UInt32) throws(Errno) -> Directory {
         precondition(!part.contains("/"), "one part at a time")
+        guard !part.isEmpty, part != ".", part != ".." else { throw Errno(EINVAL, "openat2") }
         if mkdirat(descriptor.raw, part, permissions) != 0 {
             let code = martlet_errno()
             if code != EEXIST { throw Errno(code, "mkdirat") }
@@ -68,10 +69,8 @@ public struct Directory: ~Copyable, Sendable {
         let flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW
         let result = martlet_open_beneath(descriptor.raw, part, flags, 0)
         if result >= 0 { return Directory(owning: FileDescriptor(owning: result)) }
-        // Without openat2 the same promise holds for one part that is neither empty, `.` nor `..`.
-        guard -result == ENOSYS || -result == EPERM, !part.isEmpty, part != ".", part != ".." else {
-            throw Errno(-result, "openat2")
-        }
+        // Without openat2 the same promise holds for a single part that is followed nowhere.
+        guard -result == ENOSYS || -result == EPERM else { throw Errno(-result, "openat2") }
         return Directory(owning: try opened(descriptor.raw, part, flags, 0))
     }
 

@@ -11,7 +11,9 @@ public struct SocketAddress: Sendable {
 
     /// Parses `host:port`; nil when the host is not numeric or the port is no number up to 65 535.
     public init?(hostAndPort text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.hasPrefix("[") {
             guard host.hasSuffix("]") else { return nil }

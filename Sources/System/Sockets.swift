@@ -29,10 +29,14 @@ public enum Sockets {
     }
 
     /// Opens a socket that listens.
-    public static func listen(on address: SocketAddress, kind: Kind, backlog: Int) throws(Errno) -> FileDescriptor {
-        let socket = try FileDescriptor(checked(martlet_socket_open(address.family, kind.type), "socket"), "socket")
+    public static func listen(on address: SocketAddress, kind: Kind, backlog: Int) throws(Errno)
+        -> FileDescriptor
+    {
+        let socket = try FileDescriptor(
+            checked(martlet_socket_open(address.family, kind.type), "socket"), "socket")
         var storage = address.storage
-        _ = try checked(martlet_socket_listen(socket.raw, &storage, address.length, CInt(backlog)), "bind/listen")
+        _ = try checked(
+            martlet_socket_listen(socket.raw, &storage, address.length, CInt(backlog)), "bind/listen")
         return socket
     }
 
@@ -48,7 +52,8 @@ public enum Sockets {
 
     /// Opens a socket and begins to connect; writable (or failed, see `pendingError`) when that has ended.
     public static func connect(to address: SocketAddress, kind: Kind) throws(Errno) -> FileDescriptor {
-        let socket = try FileDescriptor(checked(martlet_socket_open(address.family, kind.type), "socket"), "socket")
+        let socket = try FileDescriptor(
+            checked(martlet_socket_open(address.family, kind.type), "socket"), "socket")
         var storage = address.storage
         let result = martlet_socket_connect(socket.raw, &storage, address.length)
         guard result >= 0 || -result == EINPROGRESS else { throw Errno(-result, "connect") }
@@ -85,7 +90,8 @@ public enum Sockets {
         _ socket: CInt, unacknowledgedLimitMs: UInt32, receiveBytes: Int, sendBytes: Int
     ) throws(Errno) {
         _ = try checked(
-            martlet_socket_tune(socket, unacknowledgedLimitMs, CInt(receiveBytes), CInt(sendBytes)), "setsockopt")
+            martlet_socket_tune(socket, unacknowledgedLimitMs, CInt(receiveBytes), CInt(sendBytes)),
+            "setsockopt")
     }
 
     /// Lets the coming close throw away unsent bytes and reset the connection.
@@ -102,7 +108,8 @@ public enum Sockets {
         _ socket: CInt, into first: UnsafeMutableRawBufferPointer,
         then second: UnsafeMutableRawBufferPointer? = nil
     ) -> SocketTransfer {
-        let result = martlet_socket_receive(socket, first.baseAddress!, first.count, second?.baseAddress, second?.count ?? 0)
+        let result = martlet_socket_receive(
+            socket, first.baseAddress!, first.count, second?.baseAddress, second?.count ?? 0)
         return result == 0 ? .ended : transfer(result, "recv")
     }
 
@@ -120,25 +127,33 @@ public enum Sockets {
                 list[count] = iovec(iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: part.count)
                 count += 1
             }
-            return transfer(martlet_socket_send(socket, list.baseAddress!, count, moreFollows ? 1 : 0), "sendmsg")
+            return transfer(
+                martlet_socket_send(socket, list.baseAddress!, count, moreFollows ? 1 : 0), "sendmsg")
         }
     }
 
     /// Sends from a file's page cache: sendfile(2). `.ended` when the file has no byte at the offset.
-    public static func sendFile(_ socket: CInt, from file: CInt, offset: UInt64, lengthBytes: Int) -> SocketTransfer {
+    public static func sendFile(_ socket: CInt, from file: CInt, offset: UInt64, lengthBytes: Int)
+        -> SocketTransfer
+    {
         let result = martlet_socket_send_file(socket, file, offset, lengthBytes)
         return result == 0 ? .ended : transfer(result, "sendfile")
     }
 
     /// Sends one packet whole, with a descriptor if given (the far side gets a duplicate).
-    public static func sendPacket(_ socket: CInt, _ bytes: UnsafeRawBufferPointer, passing descriptor: CInt? = nil)
+    public static func sendPacket(
+        _ socket: CInt, _ bytes: UnsafeRawBufferPointer, passing descriptor: CInt? = nil
+    )
         -> SocketTransfer
     {
-        transfer(martlet_socket_send_packet(socket, bytes.baseAddress!, bytes.count, descriptor ?? -1), "sendmsg")
+        transfer(
+            martlet_socket_send_packet(socket, bytes.baseAddress!, bytes.count, descriptor ?? -1), "sendmsg")
     }
 
     /// Receives one packet whole and the descriptor passed with it (the caller owns it); a packet that does not fit fails with `EMSGSIZE`.
-    public static func receivePacket(_ socket: CInt, into bytes: UnsafeMutableRawBufferPointer, passed: inout CInt)
+    public static func receivePacket(
+        _ socket: CInt, into bytes: UnsafeMutableRawBufferPointer, passed: inout CInt
+    )
         -> SocketTransfer
     {
         let result = martlet_socket_receive_packet(socket, bytes.baseAddress!, bytes.count, &passed)

@@ -25,7 +25,8 @@ package struct RandomNumber: Hashable, Sendable {
     package init?(_ key: RemoteKey) {
         let words: (UInt64, UInt64)? = key.withBytes { bytes in
             var reader = WireReader(bytes)
-            guard bytes.count == 16, let high = reader.read(UInt64.self), let low = reader.read(UInt64.self) else { return nil }
+            guard bytes.count == 16, let high = reader.read(UInt64.self), let low = reader.read(UInt64.self)
+            else { return nil }
             return (high, low)
         }
         guard let words else { return nil }
@@ -110,10 +111,13 @@ package struct HandshakeFrame: Equatable {
         guard magic == Self.magic else { return .broken("it does not speak Martlet's protocol") }
         guard let version = reader.read(UInt16.self) else { return .incomplete }
         guard version == Self.version else {
-            return .broken("it speaks version \(version) of the protocol, this host speaks \(Self.version); upgrade the older")
+            return .broken(
+                "it speaks version \(version) of the protocol, this host speaks \(Self.version); upgrade the older"
+            )
         }
         guard let kindByte = reader.read(UInt8.self), let detail = reader.read(UInt8.self),
-            let high = reader.read(UInt64.self), let low = reader.read(UInt64.self), let length = reader.read(UInt16.self)
+            let high = reader.read(UInt64.self), let low = reader.read(UInt64.self),
+            let length = reader.read(UInt16.self)
         else { return .incomplete }
         guard let kind = Kind(rawValue: kindByte), Int(length) <= bodyBytesMax else {
             return .broken("its handshake is malformed")

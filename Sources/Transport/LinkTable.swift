@@ -26,7 +26,9 @@ package struct LinkTable<Link> {
 
     package subscript(_ id: LinkID) -> Link? {
         get {
-            guard Int(id.index) < places.count, places[Int(id.index)].generation == id.generation else { return nil }
+            guard Int(id.index) < places.count, places[Int(id.index)].generation == id.generation else {
+                return nil
+            }
             return places[Int(id.index)].link
         }
         set {

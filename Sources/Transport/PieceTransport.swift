@@ -11,7 +11,7 @@ import Artifacts
 /// the child tells the parent, which `revoke`s. A posted read's memory belongs to the transport until its completion:
 /// a time-out is no completion. `close(link)` completes every posted read of the link (with `.linkClosed`) before it reports
 /// the link down, and after that no byte of it can land any more.
-public protocol PieceTransport: AnyObject {
+public protocol PieceTransport: AnyObject, SendableMetatype {
     /// What this transport is and can do here; constant after creation.
     var capabilities: TransportCapabilities { get }
 

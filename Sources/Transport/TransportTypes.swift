@@ -38,7 +38,8 @@ public struct TransportCapabilities: Sendable, Hashable {
 
     /// Describes a transport.
     public init(
-        kind: TransportKind, readBytesMax: UInt32, readsPerLinkMax: Int, exportsPerLinkMax: Int, messageBytesMax: Int,
+        kind: TransportKind, readBytesMax: UInt32, readsPerLinkMax: Int, exportsPerLinkMax: Int,
+        messageBytesMax: Int,
         linksMax: Int, exportsFiles: Bool, receiveCopies: Int
     ) {
         self.kind = kind
@@ -148,7 +149,9 @@ public struct RegionMemory: @unchecked Sendable {
     /// The memfd behind it and the offset therein, where there is one (same-host hand-over, sendfile).
     public let backing: (descriptor: CInt, offset: UInt64)?
     /// Describes memory.
-    public init(base: UnsafeMutableRawPointer, lengthBytes: Int, backing: (descriptor: CInt, offset: UInt64)? = nil) {
+    public init(
+        base: UnsafeMutableRawPointer, lengthBytes: Int, backing: (descriptor: CInt, offset: UInt64)? = nil
+    ) {
         self.base = base
         self.lengthBytes = lengthBytes
         self.backing = backing

@@ -58,18 +58,21 @@ public struct TCPConfiguration: Sendable {
 
     func check() throws(TransportError) {
         guard (1...Self.dataStreamsMax).contains(dataStreams) else {
-            throw TransportError(.system, "a link has 1 to \(Self.dataStreamsMax) data streams, not \(dataStreams)")
+            throw TransportError(
+                .system, "a link has 1 to \(Self.dataStreamsMax) data streams, not \(dataStreams)")
         }
         guard (1...Int(UInt16.max)).contains(readsPerLinkMax) else {
             throw TransportError(.system, "reads per link are 1 to 65535, not \(readsPerLinkMax)")
         }
         guard identity.cluster.utf8.count <= HandshakeFrame.clusterBytesMax else {
-            throw TransportError(.system, "a cluster's name has at most \(HandshakeFrame.clusterBytesMax) bytes")
+            throw TransportError(
+                .system, "a cluster's name has at most \(HandshakeFrame.clusterBytesMax) bytes")
         }
         guard linksMax > 0, pendingHandshakesMax > 0, exportsPerLinkMax > 0, turnBytesMax > 0,
             messageQueueBytesMax >= Self.messageBytesMax, progressLimitNs > 0, handshakeLimitNs > 0
         else {
-            throw TransportError(.system, "bounds and time-outs are positive, and a message fits the message queue")
+            throw TransportError(
+                .system, "bounds and time-outs are positive, and a message fits the message queue")
         }
     }
 }

@@ -68,7 +68,8 @@ extension TCPTransport {
         while control.queuedBytes > 0 {
             counters.syscalls += 1
             let result = control.outbox.withUnsafeBytes {
-                Sockets.send(control.socket.descriptor.raw, UnsafeRawBufferPointer(rebasing: $0[control.sent...]))
+                Sockets.send(
+                    control.socket.descriptor.raw, UnsafeRawBufferPointer(rebasing: $0[control.sent...]))
             }
             switch result {
             case .moved(let count):

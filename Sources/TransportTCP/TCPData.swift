@@ -4,7 +4,8 @@ import Transport
 /// The way of a byte: requests out and payload in, requests in and payload out, on one data stream.
 extension TCPTransport {
     /// A data connection is ready.
-    func serveData(_ link: TCPLink, _ stream: TCPDataStream, _ interest: EpollQueue.Interest, _ nowNs: UInt64) {
+    func serveData(_ link: TCPLink, _ stream: TCPDataStream, _ interest: EpollQueue.Interest, _ nowNs: UInt64)
+    {
         attempt(link) { () throws(TransportError) in
             if stream.isConnecting {
                 guard !interest.isDisjoint(with: [.writing, .broken]) else { return }
@@ -17,7 +18,8 @@ extension TCPTransport {
 
     // MARK: Receiving
 
-    private func receiveData(_ link: TCPLink, _ stream: TCPDataStream, _ nowNs: UInt64) throws(TransportError) {
+    private func receiveData(_ link: TCPLink, _ stream: TCPDataStream, _ nowNs: UInt64) throws(TransportError)
+    {
         var budget = configuration.turnBytesMax
         while budget > 0 {
             let room = UnsafeMutableRawBufferPointer(rebasing: stream.inbox[stream.filled...])
@@ -27,7 +29,8 @@ extension TCPTransport {
                 // Payload goes straight to its place; the same call may bring the next frame's start.
                 asked = stream.payloadLeft + room.count
                 result = Sockets.receive(
-                    stream.socket.descriptor.raw, into: UnsafeMutableRawBufferPointer(start: target, count: stream.payloadLeft),
+                    stream.socket.descriptor.raw,
+                    into: UnsafeMutableRawBufferPointer(start: target, count: stream.payloadLeft),
                     then: room)
             } else {
                 asked = room.count
@@ -61,7 +64,9 @@ extension TCPTransport {
     }
 
     private func finishRead(_ link: TCPLink, _ stream: TCPDataStream, _ failure: TransportError.Code?) {
-        guard let read = stream.posted.popFirst() else { preconditionFailure("a read ends that was not posted") }
+        guard let read = stream.posted.popFirst() else {
+            preconditionFailure("a read ends that was not posted")
+        }
         stream.postedBytes -= UInt64(read.lengthBytes)
         link.readsPosted -= 1
         complete(link.id, tag: read.tag, failure)
@@ -82,7 +87,9 @@ extension TCPTransport {
             case .incomplete:
                 break scanning
             case .broken:
-                throw TransportError(.protocolBroken, "\(link.name) sent bytes on a data stream that are no frame; the link was closed")
+                throw TransportError(
+                    .protocolBroken,
+                    "\(link.name) sent bytes on a data stream that are no frame; the link was closed")
             case .frame(.response(let status, let length, let number), let bytes):
                 place += bytes
                 try takeResponse(link, stream, status, length, number)
@@ -92,15 +99,18 @@ extension TCPTransport {
             }
         }
         guard place > 0 else { return }
-        stream.inbox.baseAddress!.copyMemory(from: stream.inbox.baseAddress! + place, byteCount: stream.filled - place)
+        stream.inbox.baseAddress!.copyMemory(
+            from: stream.inbox.baseAddress! + place, byteCount: stream.filled - place)
         stream.filled -= place
     }
 
     private func takeResponse(
-        _ link: TCPLink, _ stream: TCPDataStream, _ status: TCPFrame.Status, _ length: UInt32, _ number: UInt64
+        _ link: TCPLink, _ stream: TCPDataStream, _ status: TCPFrame.Status, _ length: UInt32,
+        _ number: UInt64
     ) throws(TransportError) {
         guard !stream.posted.isEmpty, stream.posted.first.number == number else {
-            throw TransportError(.protocolBroken, "\(link.name) answered a read that was not posted; the link was closed")
+            throw TransportError(
+                .protocolBroken, "\(link.name) answered a read that was not posted; the link was closed")
         }
         switch status {
         case .accessDenied: finishRead(link, stream, .accessDenied)
@@ -109,7 +119,8 @@ extension TCPTransport {
             guard length == stream.posted.first.lengthBytes else {
                 throw TransportError(
                     .protocolBroken,
-                    "\(link.name) answered \(length) bytes to a read of \(stream.posted.first.lengthBytes); the link was closed")
+                    "\(link.name) answered \(length) bytes to a read of \(stream.posted.first.lengthBytes); the link was closed"
+                )
             }
             stream.payloadTarget = stream.posted.first.target
             stream.payloadLeft = Int(length)
@@ -119,10 +130,12 @@ extension TCPTransport {
     // MARK: Serving
 
     private func takeRequest(
-        _ link: TCPLink, _ stream: TCPDataStream, length: UInt32, number: UInt64, key: RandomNumber, offset: UInt64
+        _ link: TCPLink, _ stream: TCPDataStream, length: UInt32, number: UInt64, key: RandomNumber,
+        offset: UInt64
     ) throws(TransportError) {
         guard link.state == .up, link.readsServing < configuration.readsPerLinkMax else {
-            throw TransportError(.protocolBroken, "\(link.name) posted more reads than agreed; the link was closed")
+            throw TransportError(
+                .protocolBroken, "\(link.name) posted more reads than agreed; the link was closed")
         }
         if !stream.hasToSend { stream.sendStampNs = 0 }
         link.readsServing += 1
@@ -133,12 +146,14 @@ extension TCPTransport {
             counters.readsDenied += 1
             return stream.serving.append(
                 TCPServing(
-                    export: nil, head: TCPFrame.responseHead(.accessDenied, length: 0, number: number), offset: 0, left: 0))
+                    export: nil, head: TCPFrame.responseHead(.accessDenied, length: 0, number: number),
+                    offset: 0, left: 0))
         }
         export.readsActive += 1
         stream.serving.append(
             TCPServing(
-                export: export, head: TCPFrame.responseHead(.ok, length: length, number: number), offset: offset,
+                export: export, head: TCPFrame.responseHead(.ok, length: length, number: number),
+                offset: offset,
                 left: UInt64(length)))
     }
 
@@ -157,7 +172,8 @@ extension TCPTransport {
                 budget = 0
             case .failed(let error):
                 throw error.isBadMemory
-                    ? TransportError(.sourceFailed, "a file being sent to \(link.name) was cut short: \(error)")
+                    ? TransportError(
+                        .sourceFailed, "a file being sent to \(link.name) was cut short: \(error)")
                     : failure(error, "a data stream of the link to \(link.name) broke")
             }
         }
@@ -184,11 +200,16 @@ extension TCPTransport {
         }
         let current = stream.serving.first
         let headLeft = TCPFrame.responseBytes - current.headSent
-        if let file = current.export?.fileDescriptor, let export = current.export, requests == 0, headLeft == 0 {
+        if let file = current.export?.fileDescriptor, let export = current.export, requests == 0,
+            headLeft == 0
+        {
             let result = Sockets.sendFile(
-                socket, from: file, offset: export.fileOffset + current.offset, lengthBytes: Int(current.left))
+                socket, from: file, offset: export.fileOffset + current.offset, lengthBytes: Int(current.left)
+            )
             if result == .ended {
-                throw TransportError(.sourceFailed, "a file being sent to \(link.name) was cut short; it must not change while exported")
+                throw TransportError(
+                    .sourceFailed,
+                    "a file being sent to \(link.name) was cut short; it must not change while exported")
             }
             return account(link, stream, result, requests: 0)
         }
@@ -198,7 +219,9 @@ extension TCPTransport {
         let result = withUnsafeBytes(of: current.head) { head in
             stream.requests.withUnsafeBytes { waiting in
                 Sockets.send(
-                    socket, UnsafeRawBufferPointer(rebasing: waiting[stream.requestsSent..<(stream.requestsSent + requests)]),
+                    socket,
+                    UnsafeRawBufferPointer(
+                        rebasing: waiting[stream.requestsSent..<(stream.requestsSent + requests)]),
                     UnsafeRawBufferPointer(rebasing: head[current.headSent...]), payload,
                     moreFollows: payload == nil && current.left > 0)
             }
@@ -207,7 +230,9 @@ extension TCPTransport {
     }
 
     /// Notes which of the bytes offered were taken.
-    private func account(_ link: TCPLink, _ stream: TCPDataStream, _ result: SocketTransfer, requests: Int) -> SocketTransfer {
+    private func account(_ link: TCPLink, _ stream: TCPDataStream, _ result: SocketTransfer, requests: Int)
+        -> SocketTransfer
+    {
         guard case .moved(var count) = result else { return result }
         let asked = min(count, requests)
         stream.requestsSent += asked
@@ -228,7 +253,8 @@ extension TCPTransport {
 
     /// Takes the answered read off the queue, and its export's count.
     private func finishServed(_ link: TCPLink, _ stream: TCPDataStream) {
-        guard !stream.serving.isEmpty, stream.serving.first.isDone, let served = stream.serving.popFirst() else { return }
+        guard !stream.serving.isEmpty, stream.serving.first.isDone, let served = stream.serving.popFirst()
+        else { return }
         link.readsServing -= 1
         guard let export = served.export else { return }
         counters.readsServed += 1

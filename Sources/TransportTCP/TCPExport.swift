@@ -76,7 +76,9 @@ final class TCPExport {
     /// Whether the kernel may still hold pages of the file for a stream of the link.
     func isHeldByKernel() -> Bool {
         lastSent.removeAll { entry in
-            guard let waiting = Sockets.unacknowledgedBytes(of: entry.stream.socket.descriptor.raw) else { return true }
+            guard let waiting = Sockets.unacknowledgedBytes(of: entry.stream.socket.descriptor.raw) else {
+                return true
+            }
             return entry.sentBytes + UInt64(waiting) <= entry.stream.sentBytes
         }
         return !lastSent.isEmpty

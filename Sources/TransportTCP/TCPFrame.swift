@@ -38,7 +38,9 @@ enum TCPFrame: Equatable {
             let length = reader.read(UInt32.self), let number = reader.read(UInt64.self), zero == 0
         else { return .broken }
         if kind == responseKind {
-            guard let status = Status(rawValue: statusByte), status == .ok || length == 0 else { return .broken }
+            guard let status = Status(rawValue: statusByte), status == .ok || length == 0 else {
+                return .broken
+            }
             return .frame(.response(status: status, length: length, number: number), bytes: responseBytes)
         }
         guard statusByte == 0, let high = reader.read(UInt64.self), let low = reader.read(UInt64.self),
@@ -60,7 +62,10 @@ enum TCPFrame: Equatable {
         length: UInt32, number: UInt64, key: RandomNumber, offset: UInt64, to bytes: inout [UInt8]
     ) {
         let first = UInt64(requestKind) | UInt64(length) << 32
-        let words = (first.littleEndian, number.littleEndian, key.high.littleEndian, key.low.littleEndian, offset.littleEndian)
+        let words = (
+            first.littleEndian, number.littleEndian, key.high.littleEndian, key.low.littleEndian,
+            offset.littleEndian
+        )
         withUnsafeBytes(of: words) { bytes.append(contentsOf: $0) }
     }
 }

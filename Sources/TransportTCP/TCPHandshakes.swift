@@ -7,7 +7,8 @@ extension TCPTransport {
 
     public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
         guard address.kind == .tcp, let place = SocketAddress(hostAndPort: address.location) else {
-            throw TransportError(.badAddress, "cannot connect to \(address): need tcp: with a numeric host and port")
+            throw TransportError(
+                .badAddress, "cannot connect to \(address): need tcp: with a numeric host and port")
         }
         guard !links.isFull else {
             throw TransportError(.limit, "there are \(links.count) links already; close one first")
@@ -29,11 +30,16 @@ extension TCPTransport {
     }
 
     /// Tunes a connection and has it watched; its endpoint is to be set by the caller.
-    private func watch(_ descriptor: consuming FileDescriptor, _ interest: EpollQueue.Interest) throws(Errno) -> TCPSocket {
+    private func watch(_ descriptor: consuming FileDescriptor, _ interest: EpollQueue.Interest) throws(Errno)
+        -> TCPSocket
+    {
         try Sockets.tune(
-            descriptor.raw, unacknowledgedLimitMs: UInt32(clamping: configuration.progressLimitNs / 1_000_000),
+            descriptor.raw,
+            unacknowledgedLimitMs: UInt32(clamping: configuration.progressLimitNs / 1_000_000),
             receiveBytes: configuration.receiveBufferBytes, sendBytes: configuration.sendBufferBytes)
-        guard let endpoint = endpoints.insert({ _ in .listener }) else { preconditionFailure("endpoints are bounded by links") }
+        guard let endpoint = endpoints.insert({ _ in .listener }) else {
+            preconditionFailure("endpoints are bounded by links")
+        }
         do throws(Errno) {
             try queue.add(descriptor.raw, interest, token: endpoint.token)
         } catch {
@@ -49,7 +55,8 @@ extension TCPTransport {
             throw failure(error, "cannot connect to \(link.remote)")
         }
         let greeting = HandshakeFrame(
-            .greeting, detail: UInt8(configuration.dataStreams), number: link.nonce, identity: configuration.identity,
+            .greeting, detail: UInt8(configuration.dataStreams), number: link.nonce,
+            identity: configuration.identity,
             readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
         link.control.queue(greeting.bytes)
         link.state = .greeted
@@ -76,7 +83,8 @@ extension TCPTransport {
         case (.refusal, _):
             throw refused(by: link.remote, frame.detail)
         case (.welcome, .greeted):
-            guard let peer = frame.identity, (1...configuration.dataStreams).contains(Int(frame.detail)) else {
+            guard let peer = frame.identity, (1...configuration.dataStreams).contains(Int(frame.detail))
+            else {
                 throw TransportError(.protocolBroken, "no link to \(link.remote): its welcome is malformed")
             }
             guard peer.cluster == configuration.identity.cluster else { throw wrongCluster(link.remote) }
@@ -90,7 +98,8 @@ extension TCPTransport {
             try openStreams(link, count: Int(frame.detail))
         case (.ready, .attaching):
             guard link.data.allSatisfy({ !$0!.isConnecting }) else {
-                throw TransportError(.protocolBroken, "no link to \(link.remote): it was ready before its streams")
+                throw TransportError(
+                    .protocolBroken, "no link to \(link.remote): it was ready before its streams")
             }
             comeUp(link)
         default:
@@ -101,7 +110,9 @@ extension TCPTransport {
     private func openStreams(_ link: TCPLink, count: Int) throws(TransportError) {
         // The address was parsed when the link was made.
         let location = link.remote.dropFirst("tcp:".count)
-        guard let place = SocketAddress(hostAndPort: String(location)) else { preconditionFailure("an address changed") }
+        guard let place = SocketAddress(hostAndPort: String(location)) else {
+            preconditionFailure("an address changed")
+        }
         for index in 0..<count {
             do throws(Errno) {
                 let socket = try watch(try Sockets.connect(to: place, kind: .stream), [.writing])
@@ -188,15 +199,20 @@ extension TCPTransport {
     private func welcome(_ handshake: TCPHandshake, _ frame: HandshakeFrame, _ nowNs: UInt64) {
         guard let peer = frame.identity, frame.detail > 0 else { return refuse(handshake, .protocolBroken) }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else { return refuse(handshake, .accessDenied) }
+        guard configuration.authenticator.admits(peer, inbound: true) else {
+            return refuse(handshake, .accessDenied)
+        }
         // A nonce seen before is a repeated (late, copied) greeting.
-        guard !links.all.contains(where: { $0.nonce == frame.number }) else { return refuse(handshake, .protocolBroken) }
+        guard !links.all.contains(where: { $0.nonce == frame.number }) else {
+            return refuse(handshake, .protocolBroken)
+        }
         guard !links.isFull else { return refuse(handshake, .limit) }
         let streams = min(Int(frame.detail), TCPConfiguration.dataStreamsMax)
         let id = links.insert { id in
             TCPLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
-                control: TCPControlStream(socket: handshake.socket), state: .attaching, deadlineNs: handshake.deadlineNs)
+                control: TCPControlStream(socket: handshake.socket), state: .attaching,
+                deadlineNs: handshake.deadlineNs)
         }!
         let link = links[id]!
         link.peer = peer
@@ -214,7 +230,10 @@ extension TCPTransport {
 
     private func attach(_ handshake: TCPHandshake, _ frame: HandshakeFrame) {
         // Only a link that is being made takes streams, each once: late and copied tickets find nothing.
-        guard let link = links.all.first(where: { $0.inbound && $0.state == .attaching && $0.ticket == frame.number }),
+        guard
+            let link = links.all.first(where: {
+                $0.inbound && $0.state == .attaching && $0.ticket == frame.number
+            }),
             Int(frame.detail) < link.data.count, link.data[Int(frame.detail)] == nil
         else { return refuse(handshake, nil) }
         let stream = TCPDataStream(socket: handshake.socket, index: Int(frame.detail), isConnecting: false)
@@ -244,7 +263,8 @@ extension TCPTransport {
     func wrongCluster(_ remote: String) -> TransportError {
         TransportError(
             .wrongCluster,
-            "no link to \(remote): it is not in cluster \(configuration.identity.cluster); check the cluster's name on both hosts")
+            "no link to \(remote): it is not in cluster \(configuration.identity.cluster); check the cluster's name on both hosts"
+        )
     }
 
     private func refused(by remote: String, _ detail: UInt8) -> TransportError {
@@ -252,13 +272,20 @@ extension TCPTransport {
         case .wrongCluster: wrongCluster(remote)
         case .limit: TransportError(.refused, "no link to \(remote): it has no room for another link")
         case .accessDenied: TransportError(.refused, "no link to \(remote): it does not admit this host")
-        default: TransportError(.protocolBroken, "no link to \(remote): it did not understand the handshake; compare the versions")
+        default:
+            TransportError(
+                .protocolBroken,
+                "no link to \(remote): it did not understand the handshake; compare the versions")
         }
     }
 
     func failure(_ error: Errno, _ what: String) -> TransportError {
-        if error.isConnectionRefused { return TransportError(.refused, "\(what): nobody listens there: \(error)") }
-        if error.isConnectionReset { return TransportError(.peerClosed, "\(what): the far side is gone: \(error)") }
+        if error.isConnectionRefused {
+            return TransportError(.refused, "\(what): nobody listens there: \(error)")
+        }
+        if error.isConnectionReset {
+            return TransportError(.peerClosed, "\(what): the far side is gone: \(error)")
+        }
         if error.isTimedOut { return TransportError(.timedOut, "\(what): no answer: \(error)") }
         return TransportError(.system, "\(what): \(error)")
     }

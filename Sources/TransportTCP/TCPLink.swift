@@ -41,7 +41,8 @@ final class TCPLink {
     var isResumable = false
 
     init(
-        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: TCPControlStream, state: State,
+        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: TCPControlStream,
+        state: State,
         deadlineNs: UInt64
     ) {
         self.id = id

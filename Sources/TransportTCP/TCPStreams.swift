@@ -65,7 +65,8 @@ final class TCPControlStream {
         var reader = WireReader(unparsed)
         guard let length = reader.read(UInt32.self) else { return nil }
         guard length <= TCPConfiguration.messageBytesMax else {
-            throw TransportError(.protocolBroken, "the far side announced a message of \(length) bytes; the link was closed")
+            throw TransportError(
+                .protocolBroken, "the far side announced a message of \(length) bytes; the link was closed")
         }
         guard let message = reader.read(count: Int(length)) else { return nil }
         parsed += Self.lengthBytes + Int(length)

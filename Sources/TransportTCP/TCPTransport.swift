@@ -56,8 +56,10 @@ public final class TCPTransport: PieceTransport {
         try configuration.check()
         self.configuration = configuration
         capabilities = TransportCapabilities(
-            kind: .tcp, readBytesMax: TCPConfiguration.readBytesMax, readsPerLinkMax: configuration.readsPerLinkMax,
-            exportsPerLinkMax: configuration.exportsPerLinkMax, messageBytesMax: TCPConfiguration.messageBytesMax,
+            kind: .tcp, readBytesMax: TCPConfiguration.readBytesMax,
+            readsPerLinkMax: configuration.readsPerLinkMax,
+            exportsPerLinkMax: configuration.exportsPerLinkMax,
+            messageBytesMax: TCPConfiguration.messageBytesMax,
             linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 1)
         links = LinkTable(linksMax: configuration.linksMax)
         endpoints = LinkTable(
@@ -73,7 +75,8 @@ public final class TCPTransport: PieceTransport {
             return
         }
         guard let place = SocketAddress(hostAndPort: listen), let colon = listen.lastIndex(of: ":") else {
-            throw TransportError(.badAddress, "cannot listen on \(listen): give a numeric host:port, such as 0.0.0.0:7701")
+            throw TransportError(
+                .badAddress, "cannot listen on \(listen): give a numeric host:port, such as 0.0.0.0:7701")
         }
         do throws(Errno) {
             let socket = try Sockets.listen(on: place, kind: .stream, backlog: 256)
@@ -83,12 +86,16 @@ public final class TCPTransport: PieceTransport {
             listener = TCPSocket(socket, endpoint: endpoint, interest: .reading)
             address = TransportAddress(kind: .tcp, location: "\(listen[..<colon]):\(port)")
         } catch {
-            let remedy = error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
+            let remedy =
+                error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
             throw TransportError(.system, "cannot listen on \(listen): \(remedy)\(error)")
         }
     }
 
-    deinit { precondition(isShutDown || links.count == 0, "a TCP transport was dropped with links; call shutdown first") }
+    deinit {
+        precondition(
+            isShutDown || links.count == 0, "a TCP transport was dropped with links; call shutdown first")
+    }
 
     public var wakeDescriptor: CInt? { queue.raw }
 
@@ -109,7 +116,8 @@ public final class TCPTransport: PieceTransport {
             throw TransportError(.linkClosed, "\(link) is not up; nothing can be exported to it")
         }
         guard target.exports.count < configuration.exportsPerLinkMax else {
-            throw TransportError(.limit, "\(target.name) has \(target.exports.count) exports already; revoke one first")
+            throw TransportError(
+                .limit, "\(target.name) has \(target.exports.count) exports already; revoke one first")
         }
         lastExport += 1
         let id = ExportID(lastExport)
@@ -120,12 +128,18 @@ public final class TCPTransport: PieceTransport {
         return Export(id: id, key: export.key.key)
     }
 
-    private func makeExport(_ id: ExportID, _ source: ExportSource, for link: TCPLink) throws(TransportError) -> TCPExport {
+    private func makeExport(_ id: ExportID, _ source: ExportSource, for link: TCPLink) throws(TransportError)
+        -> TCPExport
+    {
         switch source {
         case .memory(let region, let offset, let length):
             let memory = memory(of: region)
-            guard length > 0, offset <= UInt64(memory.lengthBytes), length <= UInt64(memory.lengthBytes) - offset else {
-                throw TransportError(.sourceFailed, "\(length) bytes at \(offset) are not in memory of \(memory.lengthBytes) bytes")
+            guard length > 0, offset <= UInt64(memory.lengthBytes),
+                length <= UInt64(memory.lengthBytes) - offset
+            else {
+                throw TransportError(
+                    .sourceFailed,
+                    "\(length) bytes at \(offset) are not in memory of \(memory.lengthBytes) bytes")
             }
             return TCPExport(id: id, link: link.id, memory: memory.base + Int(offset), lengthBytes: length)
         case .file(let descriptor, let range):
@@ -137,7 +151,8 @@ public final class TCPTransport: PieceTransport {
             }
             guard range.length > 0, range.offset <= fileBytes, range.length <= fileBytes - range.offset else {
                 throw TransportError(
-                    .sourceFailed, "\(range.length) bytes at \(range.offset) are not in a file of \(fileBytes) bytes")
+                    .sourceFailed,
+                    "\(range.length) bytes at \(range.offset) are not in a file of \(fileBytes) bytes")
             }
             do throws(Errno) {
                 return try TCPExport(
@@ -158,7 +173,8 @@ public final class TCPTransport: PieceTransport {
     }
 
     public func revoke(_ export: ExportID) {
-        guard let key = exportKeys.removeValue(forKey: export), let entry = exports.removeValue(forKey: key) else { return }
+        guard let key = exportKeys.removeValue(forKey: export), let entry = exports.removeValue(forKey: key)
+        else { return }
         entry.isRevoked = true
         retireWhenUnused(entry)
     }
@@ -235,17 +251,20 @@ public final class TCPTransport: PieceTransport {
         return taken
     }
 
-    private func ask(_ link: TCPLink, _ read: ReadRequest, key: RandomNumber, target: UnsafeMutableRawPointer) {
+    private func ask(_ link: TCPLink, _ read: ReadRequest, key: RandomNumber, target: UnsafeMutableRawPointer)
+    {
         let stream = link.shortestStream
         if stream.posted.isEmpty { stream.receiveStampNs = 0 }
         if !stream.hasToSend { stream.sendStampNs = 0 }
         let number = stream.nextNumber
         stream.nextNumber += 1
-        stream.posted.append(TCPPostedRead(target: target, lengthBytes: read.lengthBytes, number: number, tag: read.tag))
+        stream.posted.append(
+            TCPPostedRead(target: target, lengthBytes: read.lengthBytes, number: number, tag: read.tag))
         stream.postedBytes += UInt64(read.lengthBytes)
         link.readsPosted += 1
         TCPFrame.appendRequest(
-            length: read.lengthBytes, number: number, key: key, offset: read.remoteOffset, to: &stream.requests)
+            length: read.lengthBytes, number: number, key: key, offset: read.remoteOffset,
+            to: &stream.requests)
         markDirty(link)
     }
 
@@ -305,7 +324,9 @@ public final class TCPTransport: PieceTransport {
     public func shutdown(into events: inout some TransportEvents) {
         guard !isShutDown else { return }
         isShutDown = true
-        for link in links.all { takeDown(link, TransportError(.linkClosed, "this host's transport shut down")) }
+        for link in links.all {
+            takeDown(link, TransportError(.linkClosed, "this host's transport shut down"))
+        }
         for endpoint in endpoints.all {
             if case .handshake(let handshake) = endpoint { drop(handshake.socket) }
         }
@@ -342,7 +363,8 @@ public final class TCPTransport: PieceTransport {
             switch endpoint {
             case .listener: accept(nowNs)
             case .handshake(let handshake): receiveHandshake(handshake, nowNs)
-            case .control(let link): handed += serveControl(link, happening.interest, nowNs, limit: limit - handed, into: &events)
+            case .control(let link):
+                handed += serveControl(link, happening.interest, nowNs, limit: limit - handed, into: &events)
             case .data(let link, let stream): serveData(link, stream, happening.interest, nowNs)
             }
         }
@@ -362,7 +384,9 @@ public final class TCPTransport: PieceTransport {
             guard links[link.id] != nil else { continue }
             attempt(link) { () throws(TransportError) in
                 try self.flushControl(link, nowNs)
-                for case let stream? in link.data where !stream.isConnecting { try self.flushData(link, stream, nowNs) }
+                for case let stream? in link.data where !stream.isConnecting {
+                    try self.flushData(link, stream, nowNs)
+                }
             }
         }
     }
@@ -404,7 +428,9 @@ public final class TCPTransport: PieceTransport {
         for link in links.all {
             if link.state != .up {
                 if nowNs >= link.deadlineNs {
-                    takeDown(link, TransportError(.timedOut, "\(link.remote) did not complete the handshake in time"))
+                    takeDown(
+                        link,
+                        TransportError(.timedOut, "\(link.remote) did not complete the handshake in time"))
                 } else {
                     scheduleScan(atNs: link.deadlineNs)
                 }
@@ -425,16 +451,24 @@ public final class TCPTransport: PieceTransport {
         func failure(_ what: String) -> TransportError {
             TransportError(.timedOut, "\(link.name) \(what) for \(limit / 1_000_000) ms")
         }
-        if link.control.queuedBytes > 0, isOverdue(&link.control.sendStampNs) { return failure("took no message") }
+        if link.control.queuedBytes > 0, isOverdue(&link.control.sendStampNs) {
+            return failure("took no message")
+        }
         for case let stream? in link.data {
-            if !stream.posted.isEmpty, isOverdue(&stream.receiveStampNs) { return failure("sent no byte of a posted read") }
-            if stream.hasToSend, isOverdue(&stream.sendStampNs) { return failure("took no byte of a read it asked for") }
+            if !stream.posted.isEmpty, isOverdue(&stream.receiveStampNs) {
+                return failure("sent no byte of a posted read")
+            }
+            if stream.hasToSend, isOverdue(&stream.sendStampNs) {
+                return failure("took no byte of a read it asked for")
+            }
         }
         return nil
     }
 
     private func resumeListening() {
-        guard isListenerPaused, let listener, handshakesPending < configuration.pendingHandshakesMax else { return }
+        guard isListenerPaused, let listener, handshakesPending < configuration.pendingHandshakesMax else {
+            return
+        }
         isListenerPaused = false
         try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
     }
@@ -453,5 +487,7 @@ public final class TCPTransport: PieceTransport {
 extension LinkID {
     /// As an epoll token.
     var token: UInt64 { UInt64(generation) << 32 | UInt64(index) }
-    init(token: UInt64) { self.init(index: UInt32(truncatingIfNeeded: token), generation: UInt32(token >> 32)) }
+    init(token: UInt64) {
+        self.init(index: UInt32(truncatingIfNeeded: token), generation: UInt32(token >> 32))
+    }
 }

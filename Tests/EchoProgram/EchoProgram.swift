@@ -40,7 +40,9 @@ struct EchoProgram {
         let collect = echo.collect(options: .timeout(.seconds(10)))
         for text in ["a", "b", "c"] { try await collect.send(EchoV1.EchoRequest(text: text)) }
         print(try await collect.response().text)
-        for try await response in echo.expand(EchoV1.EchoRequest(text: "x", times: 3), options: .timeout(.seconds(10))) {
+        for try await response in echo.expand(
+            EchoV1.EchoRequest(text: "x", times: 3), options: .timeout(.seconds(10)))
+        {
             print(response.text, response.index)
         }
         let chat = echo.chat(options: .timeout(.seconds(10)))

@@ -12,6 +12,7 @@ import Synchronization
 public final class EchoService: EchoHandler {
     /// A failure that is no RPCError.
     public struct Crash: Error, CustomStringConvertible {
+        /// What happened.
         public var description: String { "the echo handler crashed" }
     }
 
@@ -66,6 +67,7 @@ public final class EchoService: EchoHandler {
         }
     }
 
+    /// Answers `Unary`.
     public func unary(
         _ request: EchoV1.EchoRequest, context: RPCServerContext
     ) async throws -> EchoV1.EchoResponse {
@@ -74,6 +76,7 @@ public final class EchoService: EchoHandler {
         return EchoV1.EchoResponse(text: text, payload: payload)
     }
 
+    /// Answers `Collect`.
     public func collect(
         requests: RPCIncoming<EchoV1.EchoRequest>, context: RPCServerContext
     ) async throws -> EchoV1.EchoResponse {
@@ -82,6 +85,7 @@ public final class EchoService: EchoHandler {
         return EchoV1.EchoResponse(text: texts.joined(separator: ","), index: UInt32(texts.count))
     }
 
+    /// Answers `Expand`.
     public func expand(
         _ request: EchoV1.EchoRequest, responses: RPCOutgoing<EchoV1.EchoResponse>, context: RPCServerContext
     ) async throws {
@@ -93,6 +97,7 @@ public final class EchoService: EchoHandler {
         if request.action == "expand-then-fail" { throw RPCError(.dataLoss, "after the last") }
     }
 
+    /// Answers `Chat`.
     public func chat(
         requests: RPCIncoming<EchoV1.EchoRequest>, responses: RPCOutgoing<EchoV1.EchoResponse>,
         context: RPCServerContext

@@ -27,7 +27,9 @@ enum Fixtures {
     }
 
     /// The right digest of a piece.
-    static func digest(_ file: Int, _ piece: Int) -> Digest { digest(UInt64(file) << 32 | UInt64(piece) | 1 << 60) }
+    static func digest(_ file: Int, _ piece: Int) -> Digest {
+        digest(UInt64(file) << 32 | UInt64(piece) | 1 << 60)
+    }
 
     /// The right digests of a file's first pieces.
     static func digests(_ file: Int, _ count: Int) -> [PieceIndex: Digest] {

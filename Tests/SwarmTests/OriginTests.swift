@@ -23,16 +23,21 @@ import Testing
         for piece in 0..<2 {
             let address = Fixtures.address(0, piece)
             #expect(
-                script.send(.originPiece(lease, address)) == [.keep(address, expected: nil, from: .origin(lease))])
+                script.send(.originPiece(lease, address)) == [
+                    .keep(address, expected: nil, from: .origin(lease))
+                ])
         }
-        #expect(script.send(.originEnded(lease, failure: nil, retryable: false)) == [], "pieces are with workers")
+        #expect(
+            script.send(.originEnded(lease, failure: nil, retryable: false)) == [], "pieces are with workers")
         let digest = Fixtures.digest(0, 0)
         #expect(
             script.keep(Fixtures.address(0, 0)) == [
                 .announce(Fixtures.address(0, 0), digest: digest), .have(Fixtures.address(0, 0)),
             ])
         #expect(
-            script.keep(Fixtures.address(0, 1)).suffix(2) == [.publish(file), .returnLease(lease, failure: nil)])
+            script.keep(Fixtures.address(0, 1)).suffix(2) == [
+                .publish(file), .returnLease(lease, failure: nil),
+            ])
         #expect(script.download.progress.originBytes == 8 << 20)
         #expect(script.send(.filePublished(file)) == [.finished])
     }
@@ -55,7 +60,8 @@ import Testing
             ])
         script.send(.originPiece(lease, Fixtures.address(0, 4)))
         script.keep(Fixtures.address(0, 4))
-        #expect(script.send(.originEnded(lease, failure: nil, retryable: false)) == [], "piece 3 is still due")
+        #expect(
+            script.send(.originEnded(lease, failure: nil, retryable: false)) == [], "piece 3 is still due")
         // The parent fails: the piece is read under the lease after all.
         #expect(
             script.send(.linkDown(PeerNumber(1))) == [.fetchOrigin(lease, file, 3..<4, whole: false)])
@@ -63,13 +69,17 @@ import Testing
 
     @Test func aLeaseOfHeldPiecesIsGivenBackAtOnce() {
         var script = seed(3, held: 2)
-        #expect(script.send(.originLease(lease, file, 0..<2, whole: false)) == [.returnLease(lease, failure: nil)])
+        #expect(
+            script.send(.originLease(lease, file, 0..<2, whole: false)) == [.returnLease(lease, failure: nil)]
+        )
     }
 
     @Test func aWholeStreamIsReadInOrderAndHeldPiecesOfItDiscarded() {
         var script = seed(3, held: 1)
         #expect(
-            script.send(.originLease(lease, file, 0..<3, whole: true)) == [.fetchOrigin(lease, file, 0..<3, whole: true)])
+            script.send(.originLease(lease, file, 0..<3, whole: true)) == [
+                .fetchOrigin(lease, file, 0..<3, whole: true)
+            ])
         #expect(
             script.send(.originPiece(lease, Fixtures.address(0, 0))) == [
                 .discard(Fixtures.address(0, 0), from: .origin(lease))
@@ -79,14 +89,19 @@ import Testing
         script.send(.originPiece(lease, Fixtures.address(0, 2)))
         // The last piece is kept before the stream's end is told: it is stopped, and given back at its end.
         #expect(script.keep(Fixtures.address(0, 2)).last == .stopOrigin(lease))
-        #expect(script.send(.originEnded(lease, failure: nil, retryable: false)) == [.returnLease(lease, failure: nil)])
+        #expect(
+            script.send(.originEnded(lease, failure: nil, retryable: false)) == [
+                .returnLease(lease, failure: nil)
+            ])
     }
 
     @Test func aRetryableFailureGivesTheLeaseBackWithItsReason() {
         var script = seed(2)
         script.send(.originLease(lease, file, 0..<2, whole: false))
         script.send(.originPiece(lease, Fixtures.address(0, 0)))
-        #expect(script.send(.originEnded(lease, failure: "503", retryable: true)) == [], "a piece is with a worker")
+        #expect(
+            script.send(.originEnded(lease, failure: "503", retryable: true)) == [],
+            "a piece is with a worker")
         #expect(script.keep(Fixtures.address(0, 0)).last == .returnLease(lease, failure: "503"))
         #expect(!script.download.isOver)
     }
@@ -161,7 +176,8 @@ import Testing
         #expect(!script.download.isOver)
         #expect(
             script.keep(Fixtures.address(0, 0)) == [
-                .announce(Fixtures.address(0, 0), digest: Fixtures.digest(0, 0)), .have(Fixtures.address(0, 0)),
+                .announce(Fixtures.address(0, 0), digest: Fixtures.digest(0, 0)),
+                .have(Fixtures.address(0, 0)),
                 .returnLease(lease, failure: "the download was cancelled"),
             ])
         #expect(script.download.isOver)

@@ -81,7 +81,10 @@ import Testing
         // A late map of the closed one changes nothing; a file that is complete makes room.
         #expect(script.send(.map(one, FileIndex(3), .full(capacity: 5))) == [])
         script.send(.map(one, FileIndex(1), .full(capacity: 1)))
-        #expect(script.send(.digests(FileIndex(1), Fixtures.digests(1, 1))) == [.want(one, Fixtures.address(1, 0))])
+        #expect(
+            script.send(.digests(FileIndex(1), Fixtures.digests(1, 1))) == [
+                .want(one, Fixtures.address(1, 0))
+            ])
         script.deliver(1, Fixtures.address(1, 0))
         #expect(
             script.keep(Fixtures.address(1, 0)) == [
@@ -108,10 +111,14 @@ import Testing
         var script = Script(pieces: [3])
         _ = script.start()
         script.link([1], full: false)
-        #expect(script.send(.have(PeerNumber(1), FileIndex(0), [PieceIndex(2)])).wantedPieces == [Fixtures.address(0, 2)])
+        #expect(
+            script.send(.have(PeerNumber(1), FileIndex(0), [PieceIndex(2)])).wantedPieces == [
+                Fixtures.address(0, 2)
+            ])
         var only0 = PieceSet(capacity: 3)
         only0.insert(PieceIndex(0))
-        #expect(script.send(.map(PeerNumber(1), FileIndex(0), only0)).wantedPieces == [Fixtures.address(0, 0)])
+        #expect(
+            script.send(.map(PeerNumber(1), FileIndex(0), only0)).wantedPieces == [Fixtures.address(0, 0)])
         #expect(script.download.availability == [1, 0, 1])
     }
 
@@ -120,7 +127,8 @@ import Testing
         _ = script.start()
         script.link([1, 2], full: false)
         #expect(script.send(.have(PeerNumber(1), FileIndex(0), [PieceIndex(3)])).dropped == [PeerNumber(1)])
-        #expect(script.send(.map(PeerNumber(2), FileIndex(0), PieceSet(capacity: 4))).dropped == [PeerNumber(2)])
+        #expect(
+            script.send(.map(PeerNumber(2), FileIndex(0), PieceSet(capacity: 4))).dropped == [PeerNumber(2)])
     }
 
     @Test func aParentOutOfTheNeighbourhoodIsLeftOnceItsReadsEnd() {
@@ -145,6 +153,7 @@ import Testing
         let (lost, _) = asked.first { $0.peer == PeerNumber(1) }!
         let pieces = asked.filter { $0.peer == lost }.map(\.address)
         let again = script.send(.linkDown(lost)).wants
-        #expect(again.map(\.address).sorted() == pieces.sorted() && again.allSatisfy { $0.peer == PeerNumber(2) })
+        #expect(
+            again.map(\.address).sorted() == pieces.sorted() && again.allSatisfy { $0.peer == PeerNumber(2) })
     }
 }

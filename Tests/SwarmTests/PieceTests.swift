@@ -78,6 +78,22 @@ import Testing
         #expect(seed.download.isBetter(right, than: left))
     }
 
+    @Test func aFewPicksProbeParentsThatWouldNotBeChosen() {
+        for (probes, isProbed) in [(0, false), (1000, true)] {
+            var asked: Set<PeerNumber> = []
+            for seed in UInt64(0)..<30 {
+                var settings = Script.settings
+                settings.probesPerMille = probes
+                var script = Script(pieces: [1], digests: [0], settings: settings, seed: seed)
+                _ = script.start()
+                // The seed peer is the one a peer would not choose.
+                script.link([1, 2], seeds: [2])
+                asked.formUnion(script.send(.digests(FileIndex(0), Fixtures.digests(0, 1))).wants.map(\.peer))
+            }
+            #expect(asked.contains(PeerNumber(2)) == isProbed && asked.contains(PeerNumber(1)))
+        }
+    }
+
     @Test func aGrantIsReadAtOnceAndABusyParentIsLeftAlone() {
         var script = Script(pieces: [1])
         _ = script.start()

@@ -30,7 +30,8 @@ struct Script {
         }
         download = Download(
             manifest: Fixtures.manifest(pieces: pieces), held: sets, published: published,
-            knownDigests: pieces.indices.map { Fixtures.digests($0, (digests ?? pieces)[$0]) }, settings: settings,
+            knownDigests: pieces.indices.map { Fixtures.digests($0, (digests ?? pieces)[$0]) },
+            settings: settings,
             role: role, seed: seed)
     }
 
@@ -77,7 +78,9 @@ struct Script {
         for (index, file) in download.manifest.files.enumerated() {
             let count = file.layout.count
             all += send(
-                .map(PeerNumber(peer), FileIndex(index), full ? .full(capacity: count) : PieceSet(capacity: count)))
+                .map(
+                    PeerNumber(peer), FileIndex(index),
+                    full ? .full(capacity: count) : PieceSet(capacity: count)))
         }
         return all
     }

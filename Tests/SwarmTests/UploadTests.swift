@@ -13,7 +13,9 @@ import Testing
     }
 
     /// Children 1… with a session each on a task of 16 pieces, all held.
-    private func machine(_ links: ClosedRange<UInt64>, held: PieceSet = .full(capacity: 16), _ settings: UploadSettings) -> Upload {
+    private func machine(
+        _ links: ClosedRange<UInt64>, held: PieceSet = .full(capacity: 16), _ settings: UploadSettings
+    ) -> Upload {
         var upload = Upload(settings: settings)
         for link in links {
             let actions = upload.handle(.opened(session(link), task, held: held), nowNs: 0)
@@ -35,7 +37,9 @@ import Testing
         let one = session(1)
         #expect(upload.handle(.wanted(one, piece(3)), nowNs: 0) == [.export(one, task, piece(3))])
         #expect(
-            upload.handle(.exported(one, piece(3), ok: true), nowNs: 0) == [.grant(one, piece(3), leaseNs: 30 * second)])
+            upload.handle(.exported(one, piece(3), ok: true), nowNs: 0) == [
+                .grant(one, piece(3), leaseNs: 30 * second)
+            ])
         #expect(upload.handle(.released(one, piece(3)), nowNs: 5) == [.revoke(one, piece(3))])
         #expect(upload.handle(.released(one, piece(3)), nowNs: 6) == [], "late")
         #expect(upload.usage.slotsTaken == 0 && upload.usage.granted == 1)
@@ -47,18 +51,30 @@ import Testing
         var upload = machine(1...1, held: held, settings { _ in })
         #expect(upload.handle(.wanted(session(1), piece(2)), nowNs: 0) == [.sendAbsent(session(1), piece(2))])
         let other = TaskID(Fixtures.digest(2))
-        #expect(upload.handle(.opened(session(1, 9), other, held: nil), nowNs: 0) == [.sendUnknown(session(1, 9))])
-        #expect(upload.handle(.wanted(session(1, 9), piece(2)), nowNs: 0) == [], "the session ended with unknown")
-        #expect(upload.handle(.wanted(session(1), piece(1)), nowNs: 0) == [.export(session(1), task, piece(1))])
-        #expect(upload.handle(.exported(session(1), piece(1), ok: false), nowNs: 0) == [.sendAbsent(session(1), piece(1))])
+        #expect(
+            upload.handle(.opened(session(1, 9), other, held: nil), nowNs: 0) == [.sendUnknown(session(1, 9))]
+        )
+        #expect(
+            upload.handle(.wanted(session(1, 9), piece(2)), nowNs: 0) == [], "the session ended with unknown")
+        #expect(
+            upload.handle(.wanted(session(1), piece(1)), nowNs: 0) == [.export(session(1), task, piece(1))])
+        #expect(
+            upload.handle(.exported(session(1), piece(1), ok: false), nowNs: 0) == [
+                .sendAbsent(session(1), piece(1))
+            ])
         #expect(upload.usage.slotsTaken == 0)
     }
 
     @Test func slotsAreBoundedInTotalAndPerLinkAndWantsWait() {
-        var upload = machine(1...2, settings { $0.slotsMax = 3; $0.slotsPerLinkMax = 2 })
+        var upload = machine(
+            1...2,
+            settings {
+                $0.slotsMax = 3; $0.slotsPerLinkMax = 2
+            })
         for value in 0..<3 { _ = upload.handle(.wanted(session(1), piece(value)), nowNs: 0) }
         #expect(upload.usage.slotsTaken == 2 && upload.usage.wantsQueued == 1)
-        #expect(upload.handle(.wanted(session(2), piece(5)), nowNs: 0) == [.export(session(2), task, piece(5))])
+        #expect(
+            upload.handle(.wanted(session(2), piece(5)), nowNs: 0) == [.export(session(2), task, piece(5))])
         #expect(upload.handle(.wanted(session(2), piece(6)), nowNs: 0) == [])
         _ = upload.handle(.exported(session(1), piece(0), ok: true), nowNs: 0)
         // Link 1's slot is free: its own want waited longest.
@@ -74,7 +90,8 @@ import Testing
         _ = upload.handle(.wanted(session(1), piece(1)), nowNs: 10)
         let wait = UploadSettings.peer.queueWaitNs
         #expect(upload.wakeAtNs == 10 + wait)
-        guard case .sendBusy(session(1), piece(1), let retry)? = upload.handle(.tick, nowNs: 10 + wait).first else {
+        guard case .sendBusy(session(1), piece(1), let retry)? = upload.handle(.tick, nowNs: 10 + wait).first
+        else {
             Issue.record("not turned away")
             return
         }
@@ -83,7 +100,11 @@ import Testing
     }
 
     @Test func aFullQueueTurnsAwayAtOnce() {
-        var upload = machine(1...1, settings { $0.slotsMax = 1; $0.queuedWantsPerLinkMax = 2 })
+        var upload = machine(
+            1...1,
+            settings {
+                $0.slotsMax = 1; $0.queuedWantsPerLinkMax = 2
+            })
         for value in 0..<3 { _ = upload.handle(.wanted(session(1), piece(value)), nowNs: 0) }
         guard case .sendBusy? = upload.handle(.wanted(session(1), piece(3)), nowNs: 0).first else {
             Issue.record("not turned away")
@@ -98,11 +119,17 @@ import Testing
         // Piece 0 has left once; it was asked for before piece 1, which has not.
         _ = upload.handle(.wanted(session(2), piece(0)), nowNs: 1)
         _ = upload.handle(.wanted(session(3), piece(1)), nowNs: 2)
-        #expect(upload.handle(.released(session(1), piece(0)), nowNs: 3).last == .export(session(3), task, piece(1)))
+        #expect(
+            upload.handle(.released(session(1), piece(0)), nowNs: 3).last
+                == .export(session(3), task, piece(1)))
     }
 
     @Test func aLeaseThatRunsOutIsRevokedAndRepeatOffendersAreDropped() {
-        var upload = machine(1...1, settings { $0.offencesMax = 2; $0.leaseNs = 100 })
+        var upload = machine(
+            1...1,
+            settings {
+                $0.offencesMax = 2; $0.leaseNs = 100
+            })
         for (round, start) in [UInt64(0), 1000].enumerated() {
             _ = upload.handle(.wanted(session(1), piece(round)), nowNs: start)
             _ = upload.handle(.exported(session(1), piece(round), ok: true), nowNs: start)
@@ -118,19 +145,25 @@ import Testing
             }
         }
         #expect(upload.usage.leasesLost == 2 && upload.usage.linksDropped == 1)
-        #expect(upload.handle(.wanted(session(1), piece(5)), nowNs: 2000) == [], "a dropped link is not heard")
+        #expect(
+            upload.handle(.wanted(session(1), piece(5)), nowNs: 2000) == [], "a dropped link is not heard")
         #expect(upload.handle(.opened(session(1, 4), task, held: .full(capacity: 16)), nowNs: 2000) == [])
         #expect(upload.handle(.linkDown(link: 1), nowNs: 2001) == [])
     }
 
     @Test func aGoodReleaseTakesAnOffenceOff() {
-        var upload = machine(1...1, settings { $0.offencesMax = 2; $0.leaseNs = 100 })
+        var upload = machine(
+            1...1,
+            settings {
+                $0.offencesMax = 2; $0.leaseNs = 100
+            })
         for round in 0..<4 {
             let start = UInt64(round) * 1000
             _ = upload.handle(.wanted(session(1), piece(0)), nowNs: start)
             _ = upload.handle(.exported(session(1), piece(0), ok: true), nowNs: start)
             let isGood = round % 2 == 1
-            let actions = upload.handle(isGood ? .released(session(1), piece(0)) : .tick, nowNs: start + (isGood ? 50 : 100))
+            let actions = upload.handle(
+                isGood ? .released(session(1), piece(0)) : .tick, nowNs: start + (isGood ? 50 : 100))
             #expect(actions == [.revoke(session(1), piece(0))])
         }
     }
@@ -139,7 +172,8 @@ import Testing
         var upload = machine(1...1, settings { _ in })
         _ = upload.handle(.wanted(session(1), piece(0)), nowNs: 0)
         #expect(upload.handle(.wanted(session(1), piece(0)), nowNs: 0) == [])
-        #expect(upload.handle(.wanted(session(1), piece(99)), nowNs: 0) == [.sendAbsent(session(1), piece(99))])
+        #expect(
+            upload.handle(.wanted(session(1), piece(99)), nowNs: 0) == [.sendAbsent(session(1), piece(99))])
         guard case .dropLink(link: 1, _)? = upload.handle(.wanted(session(1), piece(0)), nowNs: 0).last else {
             Issue.record("not dropped")
             return
@@ -148,7 +182,8 @@ import Testing
 
     @Test func aSessionNumberUsedTwiceDropsTheLink() {
         var upload = machine(1...1, settings { _ in })
-        guard case .dropLink(link: 1, _)? = upload.handle(.opened(session(1), task, held: nil), nowNs: 0).last else {
+        guard case .dropLink(link: 1, _)? = upload.handle(.opened(session(1), task, held: nil), nowNs: 0).last
+        else {
             Issue.record("not dropped")
             return
         }
@@ -157,11 +192,16 @@ import Testing
     @Test func sessionsPerLinkAreBounded() {
         var upload = machine(1...1, settings { $0.sessionsPerLinkMax = 1 })
         let more = session(1, 2)
-        #expect(upload.handle(.opened(more, task, held: .full(capacity: 16)), nowNs: 0) == [.sendUnknown(more)])
+        #expect(
+            upload.handle(.opened(more, task, held: .full(capacity: 16)), nowNs: 0) == [.sendUnknown(more)])
     }
 
     @Test func aLinkThatGoesDownFreesEverythingAndRevokesOnce() {
-        var upload = machine(1...2, settings { $0.slotsMax = 2; $0.slotsPerLinkMax = 2 })
+        var upload = machine(
+            1...2,
+            settings {
+                $0.slotsMax = 2; $0.slotsPerLinkMax = 2
+            })
         _ = upload.handle(.wanted(session(1), piece(0)), nowNs: 0)
         _ = upload.handle(.wanted(session(1), piece(1)), nowNs: 0)
         _ = upload.handle(.wanted(session(1), piece(2)), nowNs: 0)
@@ -172,7 +212,10 @@ import Testing
             upload.handle(.linkDown(link: 1), nowNs: 1) == [
                 .revoke(session(1), piece(0)), .export(session(2), task, piece(3)),
             ])
-        #expect(upload.handle(.exported(session(1), piece(1), ok: true), nowNs: 2) == [.revoke(session(1), piece(1))])
+        #expect(
+            upload.handle(.exported(session(1), piece(1), ok: true), nowNs: 2) == [
+                .revoke(session(1), piece(1))
+            ])
         #expect(upload.usage.slotsTaken == 1 && upload.usage.sessions == 1)
     }
 
@@ -200,38 +243,54 @@ import Testing
                 .sendHave(session(1), [piece(4), piece(5)]), .sendHave(session(2), [piece(4), piece(5)]),
             ])
         #expect(upload.wakeAtNs == nil)
-        #expect(upload.handle(.wanted(session(1), piece(5)), nowNs: due) == [.export(session(1), task, piece(5))])
+        #expect(
+            upload.handle(.wanted(session(1), piece(5)), nowNs: due) == [.export(session(1), task, piece(5))])
     }
 
     @Test func aFullBatchIsToldAtOnce() {
         var upload = machine(1...1, held: PieceSet(capacity: 16), settings { $0.haveBatchMax = 2 })
         _ = upload.handle(.kept(task, piece(4)), nowNs: 10)
-        #expect(upload.handle(.kept(task, piece(6)), nowNs: 10) == [.sendHave(session(1), [piece(4), piece(6)])])
+        #expect(
+            upload.handle(.kept(task, piece(6)), nowNs: 10) == [.sendHave(session(1), [piece(4), piece(6)])])
     }
 
     @Test func aSeedTellsOneChildFirstAndTheOthersOnceItHasReadThePiece() {
-        var upload = machine(1...3, held: PieceSet(capacity: 16), settings { $0.firstChildWaitNs = 500; $0.haveWaitNs = 1; $0.firstChildMarginNs = 50 })
+        var upload = machine(
+            1...3, held: PieceSet(capacity: 16),
+            settings {
+                $0.firstChildWaitNs = 500; $0.haveWaitNs = 1; $0.firstChildMarginNs = 50
+            })
         _ = upload.handle(.kept(task, piece(0)), nowNs: 0)
         _ = upload.handle(.kept(task, piece(1)), nowNs: 0)
         #expect(
-            upload.handle(.tick, nowNs: 1) == [.sendHave(session(1), [piece(0)]), .sendHave(session(2), [piece(1)])])
+            upload.handle(.tick, nowNs: 1) == [
+                .sendHave(session(1), [piece(0)]), .sendHave(session(2), [piece(1)]),
+            ])
         _ = upload.handle(.wanted(session(1), piece(0)), nowNs: 2)
         _ = upload.handle(.exported(session(1), piece(0), ok: true), nowNs: 3)
         _ = upload.handle(.released(session(1), piece(0)), nowNs: 10)
         #expect(upload.wakeAtNs == 60)
         _ = upload.handle(.tick, nowNs: 60)
         #expect(
-            upload.handle(.tick, nowNs: 61) == [.sendHave(session(2), [piece(0)]), .sendHave(session(3), [piece(0)])])
+            upload.handle(.tick, nowNs: 61) == [
+                .sendHave(session(2), [piece(0)]), .sendHave(session(3), [piece(0)]),
+            ])
         // The second child never asks: after the wait all others hear.
         #expect(upload.wakeAtNs == 500)
         _ = upload.handle(.tick, nowNs: 500)
         #expect(
-            upload.handle(.tick, nowNs: 501) == [.sendHave(session(1), [piece(1)]), .sendHave(session(3), [piece(1)])])
+            upload.handle(.tick, nowNs: 501) == [
+                .sendHave(session(1), [piece(1)]), .sendHave(session(3), [piece(1)]),
+            ])
         #expect(upload.wakeAtNs == nil)
     }
 
     @Test func aFirstChildThatLeavesKeepsNobodyWaiting() {
-        var upload = machine(1...2, held: PieceSet(capacity: 16), settings { $0.firstChildWaitNs = 500; $0.haveWaitNs = 1 })
+        var upload = machine(
+            1...2, held: PieceSet(capacity: 16),
+            settings {
+                $0.firstChildWaitNs = 500; $0.haveWaitNs = 1
+            })
         _ = upload.handle(.kept(task, piece(0)), nowNs: 0)
         _ = upload.handle(.tick, nowNs: 1)
         _ = upload.handle(.linkDown(link: 1), nowNs: 2)
@@ -253,7 +312,8 @@ import Testing
     @Test func anExportNobodyAskedForTraps() async {
         await #expect(processExitsWith: .failure) {
             var upload = Upload()
-            _ = upload.handle(.exported(UploadSessionID(link: 1, session: 1), PieceIndex(0), ok: true), nowNs: 0)
+            _ = upload.handle(
+                .exported(UploadSessionID(link: 1, session: 1), PieceIndex(0), ok: true), nowNs: 0)
         }
     }
 }

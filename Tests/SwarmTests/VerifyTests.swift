@@ -12,17 +12,22 @@ import Testing
         var script = Script(pieces: [1])
         _ = script.start()
         script.link([1])
-        #expect(script.deliver(1, first).last == .keep(first, expected: Fixtures.digest(0, 0), from: .peer(one)))
+        #expect(
+            script.deliver(1, first).last == .keep(first, expected: Fixtures.digest(0, 0), from: .peer(one)))
         #expect(
             script.keep(first) == [
-                .announce(first, digest: nil), .have(first), .close(one, FileIndex(0)), .publish(FileIndex(0)),
+                .announce(first, digest: nil), .have(first), .close(one, FileIndex(0)),
+                .publish(FileIndex(0)),
             ])
         #expect(!script.download.isOver)
         #expect(script.send(.filePublished(FileIndex(0))) == [.finished, .leave(one)])
         #expect(script.download.isOver && script.download.wakeAtNs == nil)
         let progress = script.download.progress
-        #expect(progress.keptBytes == 4 << 20 && progress.peerBytes == 4 << 20 && progress.filesPublished == 1)
-        #expect(script.send(.granted(one, first, GrantID(9), leaseUntilNs: .max)) == [], "late words to a dead machine")
+        #expect(
+            progress.keptBytes == 4 << 20 && progress.peerBytes == 4 << 20 && progress.filesPublished == 1)
+        #expect(
+            script.send(.granted(one, first, GrantID(9), leaseUntilNs: .max)) == [],
+            "late words to a dead machine")
     }
 
     @Test func aParentThatSendsWrongBytesIsBlamedAndExcluded() {
@@ -32,7 +37,8 @@ import Testing
         script.deliver(1, first)
         let actions = script.send(.mismatched(first))
         #expect(actions.first == .blame(one, first) && actions.dropped == [one])
-        #expect(script.download.progress.wastedBytes == 4 << 20 && script.download.progress.parentsExcluded == 1)
+        #expect(
+            script.download.progress.wastedBytes == 4 << 20 && script.download.progress.parentsExcluded == 1)
         // For good: also when it is named again.
         script.send(.linkDown(one))
         let offers = [1, 2].map { ParentOffer(peer: PeerNumber($0), isSeed: false, distance: 1) }
@@ -57,7 +63,8 @@ import Testing
         var script = Script(pieces: [3, 1], held: [2, 1])
         #expect(
             script.start() == [
-                .announce(Fixtures.address(0, 0), digest: nil), .announce(Fixtures.address(0, 1), digest: nil),
+                .announce(Fixtures.address(0, 0), digest: nil),
+                .announce(Fixtures.address(0, 1), digest: nil),
                 .announce(Fixtures.address(1, 0), digest: nil), .publish(FileIndex(1)),
             ])
         #expect(script.link([1]).wantedPieces == [Fixtures.address(0, 2)])
@@ -66,7 +73,8 @@ import Testing
 
     @Test func aModelThatIsAllHereIsFinishedAtOnce() {
         var script = Script(pieces: [1, 0], published: [FileIndex(0), FileIndex(1)])
-        #expect(script.start() == [.announce(first, digest: nil)])
+        #expect(script.start() == [.announce(first, digest: nil), .finished])
+        #expect(script.download.isOver)
         #expect(script.download.progress.filesPublished == 2)
     }
 
@@ -135,7 +143,8 @@ import Testing
         script.send(.fileMismatched(FileIndex(0)))
         #expect(script.send(.digestsWithdrawn(FileIndex(0))) == [.open(one, FileIndex(0))])
         #expect(script.map(1) == [])
-        #expect(script.send(.digests(FileIndex(0), [PieceIndex(0): Fixtures.digest(77)])) == [.want(one, first)])
+        #expect(
+            script.send(.digests(FileIndex(0), [PieceIndex(0): Fixtures.digest(77)])) == [.want(one, first)])
         // The parent has not heard of it yet and sends the old piece: forgiven, and its map is asked for afresh.
         script.deliver(1, first)
         let actions = script.send(.mismatched(first))
@@ -177,7 +186,8 @@ import Testing
     @Test func aFileThatCannotBePublishedFailsTheDownload() {
         var script = Script(pieces: [1], held: [1])
         _ = script.start()
-        #expect(script.send(.publishFailed(FileIndex(0), reason: "cannot write")) == [.failed("cannot write")])
+        #expect(
+            script.send(.publishFailed(FileIndex(0), reason: "cannot write")) == [.failed("cannot write")])
         #expect(script.download.isOver)
     }
 

@@ -101,7 +101,9 @@ final class VirtualSwarm {
     func truth(_ address: PieceAddress) -> UInt64 {
         UInt64(address.file.value) << 32 | UInt64(address.piece.value) | 1 << 60
     }
-    func address(_ file: FileIndex, _ piece: PieceIndex) -> PieceAddress { PieceAddress(file: file, piece: piece) }
+    func address(_ file: FileIndex, _ piece: PieceIndex) -> PieceAddress {
+        PieceAddress(file: file, piece: piece)
+    }
 
     // MARK: time
 
@@ -120,7 +122,8 @@ final class VirtualSwarm {
     }
 
     private func less(
-        _ left: (atNs: UInt64, serial: Int, run: () -> Void), _ right: (atNs: UInt64, serial: Int, run: () -> Void)
+        _ left: (atNs: UInt64, serial: Int, run: () -> Void),
+        _ right: (atNs: UInt64, serial: Int, run: () -> Void)
     ) -> Bool { (left.atNs, left.serial) < (right.atNs, right.serial) }
 
     private func popJob() -> (atNs: UInt64, serial: Int, run: () -> Void)? {
@@ -131,7 +134,8 @@ final class VirtualSwarm {
         var parent = 0
         while true {
             var least = parent
-            for child in [2 * parent + 1, 2 * parent + 2] where child < jobs.count && less(jobs[child], jobs[least]) {
+            for child in [2 * parent + 1, 2 * parent + 2]
+            where child < jobs.count && less(jobs[child], jobs[least]) {
                 least = child
             }
             if least == parent { return first }
@@ -145,7 +149,11 @@ final class VirtualSwarm {
         while let job = popJob(), job.atNs <= limitNs {
             nowNs = job.atNs
             job.run()
-            if order.count >= hostCount, order.allSatisfy({ !hosts[$0]!.isAlive || hosts[$0]!.download.isOver || hosts[$0]!.fault != .none }) {
+            if order.count >= hostCount,
+                order.allSatisfy({
+                    !hosts[$0]!.isAlive || hosts[$0]!.download.isOver || hosts[$0]!.fault != .none
+                })
+            {
                 return
             }
         }
@@ -154,15 +162,19 @@ final class VirtualSwarm {
     // MARK: hosts
 
     @discardableResult
-    func addHost(_ number: UInt32, role: DownloadRole, fault: Fault = .none, settings: DownloadSettings = DownloadSettings()) -> Host
-    {
+    func addHost(
+        _ number: UInt32, role: DownloadRole, fault: Fault = .none,
+        settings: DownloadSettings = DownloadSettings()
+    ) -> Host {
         let held = manifest.files.map { PieceSet(capacity: $0.layout.count) }
         let known = manifest.files.indices.map { digests[FileIndex($0)] ?? [:] }
         let download = Download(
-            manifest: manifest, held: held, published: [], knownDigests: known, settings: settings, role: role,
+            manifest: manifest, held: held, published: [], knownDigests: known, settings: settings,
+            role: role,
             seed: seed &+ UInt64(number))
         let host = Host(
-            number: number, role: role, download: download, upload: Upload(settings: role == .seed ? .seed : .peer))
+            number: number, role: role, download: download,
+            upload: Upload(settings: role == .seed ? .seed : .peer))
         host.fault = fault
         hosts[number] = host
         order.append(number)
@@ -184,7 +196,8 @@ final class VirtualSwarm {
     func kill(_ number: UInt32) {
         let host = hosts[number]!
         host.isAlive = false
-        for (link, end) in ends.sorted(by: { $0.key < $1.key }) where end.child == number || end.parent == number {
+        for (link, end) in ends.sorted(by: { $0.key < $1.key })
+        where end.child == number || end.parent == number {
             if end.parent == number { killedLinks.insert(link) }
             cut(link)
         }
@@ -215,14 +228,20 @@ final class VirtualSwarm {
 
     /// Leases pieces to a seed that lives (any host when none does).
     func lease(_ file: FileIndex, _ pieces: Range<UInt32>) {
-        let seeds = order.filter { hosts[$0]!.isAlive && hosts[$0]!.role == .seed && hosts[$0]!.fault == .none }
-        let everyone = order.filter { hosts[$0]!.isAlive && hosts[$0]!.fault == .none && !hosts[$0]!.download.isOver }
-        guard let chosen = seeds.randomElement(using: &random) ?? everyone.randomElement(using: &random) else { return }
+        let seeds = order.filter {
+            hosts[$0]!.isAlive && hosts[$0]!.role == .seed && hosts[$0]!.fault == .none
+        }
+        let everyone = order.filter {
+            hosts[$0]!.isAlive && hosts[$0]!.fault == .none && !hosts[$0]!.download.isOver
+        }
+        guard let chosen = seeds.randomElement(using: &random) ?? everyone.randomElement(using: &random)
+        else { return }
         // Only what no one alive holds is to be read.
         var missing: [UInt32] = []
         for piece in pieces {
             let address = PieceAddress(file: file, piece: PieceIndex(piece))
-            if !(holders[address] ?? []).contains(where: { hosts[$0]!.isAlive && hosts[$0]!.fault != .mute }) {
+            if !(holders[address] ?? []).contains(where: { hosts[$0]!.isAlive && hosts[$0]!.fault != .mute })
+            {
                 missing.append(piece)
             }
         }
@@ -285,7 +304,8 @@ final class VirtualSwarm {
 
     func perform(_ host: Host, _ actions: [DownloadAction]) {
         for action in actions { perform(host, action) }
-        host.peakSlotBytes = max(host.peakSlotBytes, host.download.inFlightBytes - host.download.originSlotBytes)
+        host.peakSlotBytes = max(
+            host.peakSlotBytes, host.download.inFlightBytes - host.download.originSlotBytes)
         schedule(host)
     }
 
@@ -310,11 +330,13 @@ final class VirtualSwarm {
                 guard self.ends[session.link] != nil, parent.isAlive, parent.fault != .mute else { return }
                 var held = PieceSet(capacity: self.manifest.files[Int(file.value)].layout.count)
                 for address in parent.contents.keys where address.file == file { held.insert(address.piece) }
-                self.performUpload(parent, parent.upload.handle(.opened(session, task, held: held), nowNs: self.nowNs))
+                self.performUpload(
+                    parent, parent.upload.handle(.opened(session, task, held: held), nowNs: self.nowNs))
             }
         case .close(let peer, let file): toParent(host, peer, file) { .closed($0) }
         case .want(let peer, let address): toParent(host, peer, address.file) { .wanted($0, address.piece) }
-        case .withdraw(let peer, let address): toParent(host, peer, address.file) { .released($0, address.piece) }
+        case .withdraw(let peer, let address):
+            toParent(host, peer, address.file) { .released($0, address.piece) }
         case .read(let peer, let address, _): read(host, hosts[peer.value]!, address)
         case .fetchOrigin(let lease, let file, let pieces, _): readOrigin(host, lease, file, pieces)
         case .stopOrigin(let lease):
@@ -338,7 +360,9 @@ final class VirtualSwarm {
             guard let digest else { return }
             digests[address.file, default: [:]][address.piece] = digest
             for other in order where other != host.number {
-                send(hosts[other]!, .digests(address.file, [address.piece: digest]), delayNs: 2 * VirtualSwarm.latencyNs)
+                send(
+                    hosts[other]!, .digests(address.file, [address.piece: digest]),
+                    delayNs: 2 * VirtualSwarm.latencyNs)
             }
         case .have(let address):
             let task = manifest.files[Int(address.file.value)].task
@@ -362,7 +386,9 @@ final class VirtualSwarm {
         send(host, isRight ? .filePublished(file) : .fileMismatched(file))
     }
 
-    private func toParent(_ host: Host, _ peer: PeerNumber, _ file: FileIndex, _ event: (UploadSessionID) -> UploadEvent) {
+    private func toParent(
+        _ host: Host, _ peer: PeerNumber, _ file: FileIndex, _ event: (UploadSessionID) -> UploadEvent
+    ) {
         guard let link = host.links[peer] else { return }
         let made = event(UploadSessionID(link: link, session: file.value))
         after(VirtualSwarm.latencyNs) {
@@ -420,7 +446,8 @@ final class VirtualSwarm {
         guard let (child, parent) = ends.removeValue(forKey: link) else { return }
         let host = hosts[child]!
         if host.links[PeerNumber(parent)] == link { host.links[PeerNumber(parent)] = nil }
-        for (id, read) in reads.sorted(by: { $0.key < $1.key }) where read.child == child && read.parent == parent {
+        for (id, read) in reads.sorted(by: { $0.key < $1.key })
+        where read.child == child && read.parent == parent {
             reads[id] = nil
             send(host, .readEnded(PeerNumber(parent), read.address, ok: false))
         }
@@ -456,13 +483,17 @@ final class VirtualSwarm {
             let grant = GrantID(nextGrant)
             nextGrant += 1
             let until = nowNs + leaseNs
-            toChild(session) { .granted($0, PieceAddress(file: $1, piece: piece), grant, leaseUntilNs: until) }
+            toChild(session) {
+                .granted($0, PieceAddress(file: $1, piece: piece), grant, leaseUntilNs: until)
+            }
         case .sendBusy(let session, let piece, let retry):
             toChild(session) { .busy($0, PieceAddress(file: $1, piece: piece), retryAfterNs: retry) }
-        case .sendAbsent(let session, let piece): toChild(session) { .absent($0, PieceAddress(file: $1, piece: piece)) }
+        case .sendAbsent(let session, let piece):
+            toChild(session) { .absent($0, PieceAddress(file: $1, piece: piece)) }
         case .revoke(let session, let piece):
             precondition(
-                live.remove(UploadSessionPiece(session: session, piece: piece)) != nil, "revoked twice, or never made")
+                live.remove(UploadSessionPiece(session: session, piece: piece)) != nil,
+                "revoked twice, or never made")
         case .dropLink(let link, _): cut(link)
         }
     }

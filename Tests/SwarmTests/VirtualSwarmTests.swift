@@ -8,24 +8,34 @@ import Testing
     static let files = [0, 1, 3, 24]
     static let pieces = 28
 
-    private func expectComplete(_ swarm: VirtualSwarm, _ numbers: [UInt32]) {
+    private func expectComplete(
+        _ swarm: VirtualSwarm, _ numbers: [UInt32], pieces: Int = VirtualSwarmTests.pieces
+    ) {
         for number in numbers {
             let host = swarm.hosts[number]!
-            #expect(host.isFinished && host.download.isOver, "host \(number), seed \(swarm.seed), at \(swarm.nowNs): \(host.failure ?? "unfinished")")
+            #expect(
+                host.isFinished && host.download.isOver,
+                "host \(number), seed \(swarm.seed), at \(swarm.nowNs): \(host.failure ?? "unfinished")")
             #expect(host.slots.isEmpty, "host \(number) leaks slots, seed \(swarm.seed)")
             for (address, content) in host.contents {
-                #expect(content == swarm.truth(address), "host \(number) keeps a wrong \(address), seed \(swarm.seed)")
+                #expect(
+                    content == swarm.truth(address),
+                    "host \(number) keeps a wrong \(address), seed \(swarm.seed)")
             }
-            #expect(host.contents.count == Self.pieces)
+            #expect(host.contents.count == pieces)
             #expect(host.peakSlotBytes <= host.download.budgetBytes)
         }
         #expect(swarm.unverified == 0, "a peer's piece was kept without a digest, seed \(swarm.seed)")
-        let outlived = swarm.live.filter { swarm.ends[$0.session.link] == nil && !swarm.killedLinks.contains($0.session.link) }
+        let outlived = swarm.live.filter {
+            swarm.ends[$0.session.link] == nil && !swarm.killedLinks.contains($0.session.link)
+        }
         #expect(outlived.isEmpty, "an export outlived its link, seed \(swarm.seed)")
     }
 
     private func expectOriginReadOnce(_ swarm: VirtualSwarm) {
-        #expect(swarm.originReads.count == Self.pieces && swarm.originReads.values.allSatisfy { $0 == 1 }, "seed \(swarm.seed)")
+        #expect(
+            swarm.originReads.count == Self.pieces && swarm.originReads.values.allSatisfy { $0 == 1 },
+            "seed \(swarm.seed)")
     }
 
     @Test func allCompleteAndTheOriginIsReadOnce() {
@@ -42,8 +52,26 @@ import Testing
             for number in UInt32(2)...5 {
                 let progress = swarm.hosts[number]!.download.progress
                 #expect(progress.keptBytes == progress.totalBytes && progress.originBytes == 0)
-                #expect(progress.wastedBytes <= 8 << 22, "the end game wastes at most its pieces, seed \(seed)")
+                #expect(
+                    progress.wastedBytes <= 8 << 22, "the end game wastes at most its pieces, seed \(seed)")
             }
+            fromSeed += swarm.bytesFrom[1] ?? 0
+            fromPeers += (2...5).reduce(0) { $0 + (swarm.bytesFrom[UInt32($1)] ?? 0) }
+        }
+        #expect(fromPeers >= fromSeed, "\(fromPeers) pieces came from peers, \(fromSeed) from the seed")
+    }
+
+    @Test func aFullSeedSendsLittleMoreThanOneCopy() {
+        var fromPeers = 0
+        var fromSeed = 0
+        for seed in UInt64(600)..<620 {
+            let swarm = VirtualSwarm(files: [0, 1, 3, 96], seed: seed)
+            swarm.addHost(1, role: .seed)
+            swarm.leaseEverything()
+            swarm.run()
+            for number in UInt32(2)...5 { swarm.addHost(number, role: .peer) }
+            swarm.run()
+            expectComplete(swarm, [1, 2, 3, 4, 5], pieces: 100)
             fromSeed += swarm.bytesFrom[1] ?? 0
             fromPeers += (2...5).reduce(0) { $0 + (swarm.bytesFrom[UInt32($1)] ?? 0) }
         }

@@ -5,9 +5,13 @@ extension Command {
     static let config = Command(
         name: "config", summary: "show every setting, its value and where it came from",
         examples: [
-            Example("martlet config print", "Every key: value, and the file's line, variable or flag that set it."),
+            Example(
+                "martlet config print", "Every key: value, and the file's line, variable or flag that set it."
+            ),
             Example("martlet config print --json", "The same for programs."),
-            Example("martlet config print --config martlet.toml --set peer.rack=r12", "What a server started so would use."),
+            Example(
+                "martlet config print --config martlet.toml --set peer.rack=r12",
+                "What a server started so would use."),
         ],
         about: [
             "Later sources win: built-in values, then the file, then the environment (peer.data_dir is MARTLET_PEER_DATA_DIR), "
@@ -19,7 +23,8 @@ extension Command {
         options: [.json, Option("--doc", nil, "Say under each key what it is for.")]
     ) { input, context in
         guard input.arguments == ["print"] else {
-            throw CommandFailure(.usage, "martlet config \(input.arguments[0]): there is only martlet config print")
+            throw CommandFailure(
+                .usage, "martlet config \(input.arguments[0]): there is only martlet config print")
         }
         if input.has("--json") {
             context.console.printJSON(ConfigurationReport.json(context.configuration))
@@ -37,7 +42,9 @@ enum ConfigurationReport {
     static func lines(_ configuration: Configuration, withDoc: Bool) -> [String] {
         var table = TextTable([.left("KEY"), .left("VALUE"), .left("FROM")])
         for entry in configuration.entries {
-            table.add([entry.key.name, entry.shownText.isEmpty ? "-" : entry.shownText, entry.origin.description])
+            table.add([
+                entry.key.name, entry.shownText.isEmpty ? "-" : entry.shownText, entry.origin.description,
+            ])
         }
         let lines = table.lines()
         guard withDoc else { return lines }

@@ -29,10 +29,16 @@ extension Command {
     static let get = Command(
         name: "get", summary: "bring a model to this node, verified",
         examples: [
-            Example("martlet get hf://sentence-transformers/all-MiniLM-L6-v2", "Into the node's store, to be served from there."),
-            Example("martlet get hf://org/name@main --to /models/name", "The files in a directory: hard links where possible."),
+            Example(
+                "martlet get hf://sentence-transformers/all-MiniLM-L6-v2",
+                "Into the node's store, to be served from there."),
+            Example(
+                "martlet get hf://org/name@main --to /models/name",
+                "The files in a directory: hard links where possible."),
             Example("martlet get hf://org/name@v1.0/model.safetensors --to .", "One file of a revision."),
-            Example("martlet get https://host/path/model.gguf --json", "Any server; the result as JSON for programs."),
+            Example(
+                "martlet get https://host/path/model.gguf --json",
+                "Any server; the result as JSON for programs."),
         ],
         about: [
             "Talks to the node's peer over its Unix socket; when there is none, runs a peer of its own for as long as it takes.",
@@ -42,7 +48,9 @@ extension Command {
         arguments: .some("REF"),
         options: [
             Option("--to", "DIR", "Place the files in this directory, which is made if needed."),
-            Option("--place", PlaceMode.allCases.map(\.rawValue).joined(separator: "|"), "How to place them. [auto]"),
+            Option(
+                "--place", PlaceMode.allCases.map(\.rawValue).joined(separator: "|"),
+                "How to place them. [auto]"),
             Option("--pin", nil, "Never evict this model (see martlet unpin)."),
             Option("--refresh", nil, "Ask the origin what the reference means now, even when that is known."),
             Option("--standalone", nil, "Run a peer of its own even when the node has one."),

@@ -4,7 +4,8 @@ extension Command {
     static let info = Command(
         name: "info", summary: "show this node's devices, and which transports can be used",
         examples: [
-            Example("martlet info", "NICs, RDMA devices, NUMA nodes, GPUs, limits; for each transport, why not."),
+            Example(
+                "martlet info", "NICs, RDMA devices, NUMA nodes, GPUs, limits; for each transport, why not."),
             Example("martlet info --json", "The same for programs."),
         ],
         about: ["Reads /sys and /proc only; needs no privileges and no running peer."],

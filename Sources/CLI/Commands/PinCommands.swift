@@ -9,8 +9,12 @@ public struct PinRequest: Sendable {
 extension Command {
     static let pin = Command(
         name: "pin", summary: "keep a model when space is needed",
-        examples: [Example("martlet pin hf://org/name", "It is not evicted any more, however long nobody uses it.")],
-        about: ["Models that are not pinned go when the disk budget is reached, those used least recently first."],
+        examples: [
+            Example("martlet pin hf://org/name", "It is not evicted any more, however long nobody uses it.")
+        ],
+        about: [
+            "Models that are not pinned go when the disk budget is reached, those used least recently first."
+        ],
         arguments: .some("MODEL"), configuration: .pin
     ) { input, context in
         try await runPin(PinRequest(models: input.arguments, pinned: true), context)

@@ -10,7 +10,9 @@ extension Command {
         name: "manager", summary: "keep clusters, members and their configuration",
         examples: [
             Example("martlet manager", "On this machine alone: 127.0.0.1:7600."),
-            Example("martlet manager --listen 0.0.0.0:7600 --tls-insecure", "For a cluster in a network you trust."),
+            Example(
+                "martlet manager --listen 0.0.0.0:7600 --tls-insecure",
+                "For a cluster in a network you trust."),
         ],
         about: serverNotes, configuration: .manager, stopsGracefully: true
     ) { _, context in try await runManager(context) }
@@ -18,8 +20,11 @@ extension Command {
     static let scheduler = Command(
         name: "scheduler", summary: "decide who reads the origin, and who gets pieces from whom",
         examples: [
-            Example("martlet scheduler --manager 127.0.0.1:7600", "Known to all members by way of the manager."),
-            Example("martlet scheduler --listen 0.0.0.0:7610 --advertise 10.0.0.5:7610", "Without a manager: peers name it by --schedulers."),
+            Example(
+                "martlet scheduler --manager 127.0.0.1:7600", "Known to all members by way of the manager."),
+            Example(
+                "martlet scheduler --listen 0.0.0.0:7610 --advertise 10.0.0.5:7610",
+                "Without a manager: peers name it by --schedulers."),
         ],
         about: serverNotes, configuration: .scheduler, stopsGracefully: true
     ) { _, context in try await runScheduler(context) }
@@ -27,8 +32,12 @@ extension Command {
     static let seed = Command(
         name: "seed", summary: "read origins for the cluster, and serve what was read",
         examples: [
-            Example("martlet seed --manager 10.0.0.5:7600 --data-dir /var/lib/martlet-seed", "One or a few in a cluster."),
-            Example("HF_TOKEN=hf_... martlet seed --manager 10.0.0.5:7600", "For gated repositories: only seeds need the token."),
+            Example(
+                "martlet seed --manager 10.0.0.5:7600 --data-dir /var/lib/martlet-seed",
+                "One or a few in a cluster."),
+            Example(
+                "HF_TOKEN=hf_... martlet seed --manager 10.0.0.5:7600",
+                "For gated repositories: only seeds need the token."),
         ],
         about: serverNotes, configuration: .seed, stopsGracefully: true
     ) { _, context in try await runSeed(context) }
@@ -36,8 +45,11 @@ extension Command {
     static let peer = Command(
         name: "peer", summary: "bring models to a node, and pass them on",
         examples: [
-            Example("martlet peer --manager 10.0.0.5:7600 --listen 0.0.0.0:7620 --rack r12", "On every node."),
-            Example("martlet peer --schedulers 10.0.0.5:7610 --slots-bytes 1GiB", "Without a manager; more memory for pieces in flight."),
+            Example(
+                "martlet peer --manager 10.0.0.5:7600 --listen 0.0.0.0:7620 --rack r12", "On every node."),
+            Example(
+                "martlet peer --schedulers 10.0.0.5:7610 --slots-bytes 1GiB",
+                "Without a manager; more memory for pieces in flight."),
         ],
         about: serverNotes, configuration: .peer, stopsGracefully: true
     ) { _, context in try await runPeer(context) }

@@ -1,0 +1,55 @@
+# make             builds martlet, optimised: .build/release/martlet
+# make quickstart  a cluster on this machine pulls a real model
+# make test        everything the continuous integration runs
+# make check       what takes seconds: format, lint, tidiness
+SHELL := /bin/bash
+.DEFAULT_GOAL := build
+.PHONY: setup build debug test unit process quickstart bench fmt lint tidy check proto clean
+
+# Ours to format: what generators write is left as it is.
+SWIFT_FILES = $(shell find Package.swift Sources Tests Bench -name '*.swift' -not -path '*/Generated/*')
+
+setup:
+	@Tools/setup
+
+build: setup
+	swift build -c release --product martlet
+
+debug: setup
+	swift build --build-tests
+
+test: setup lint debug unit process
+
+# Every Swift test: the machines as scripts, the contract of all transports, the tree itself. They run side by side in one
+# process, on as many threads as there are cores.
+unit: debug
+	swift test --skip-build
+
+# Real processes, with the executable that was just built.
+process: debug
+	MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet \
+		python3 -m unittest discover --start-directory Tests/process --pattern 'test_*.py' --verbose
+
+quickstart: build
+	MARTLET_EXECUTABLE=$(CURDIR)/.build/release/martlet python3 Tests/process/quickstart.py
+
+bench: setup
+	swift build -c release
+	swift run -c release --skip-build bench-digests
+
+fmt:
+	@swift format format --in-place --parallel $(SWIFT_FILES)
+
+lint:
+	@swift format lint --strict --parallel $(SWIFT_FILES)
+
+tidy: setup
+	swift test --filter TidyTests
+
+check: lint tidy
+
+proto:
+	Tools/generate-proto.sh
+
+clean:
+	rm -rf .build

@@ -1,0 +1,80 @@
+/// Which room may know which: the arrows of the architecture, one line a room.
+///
+/// A room may import what is named here and nothing else; to add an arrow, add it here and say why in the change.
+enum ImportLaw {
+    /// Decisions: the standard library and each other, downwards. No clock, socket, lock or thread can get in.
+    static let pureCore: Set<String> = ["Artifacts", "Swarm", "Scheduling", "Registry"]
+
+    /// What any room outside the pure core may use of the toolchain. Foundation is not among them: it doubles the program's
+    /// size and start-up time.
+    static let toolchain: Set<String> = ["Swift", "Synchronization", "Glibc", "Dispatch"]
+
+    /// The C modules: only the room named may touch them.
+    static let shims: [String: String] = [
+        "CLinux": "System", "CDigest": "Digests", "CGRPC": "RPC", "CCurl": "HTTP", "CHTTPServer": "HTTP",
+        "CSQLite": "ManagerService", "CVerbs": "Verbs", "CAccel": "Memory",
+    ]
+
+    /// Arrows between our own rooms.
+    static let arrows: [String: Set<String>] = [
+        // Pure core.
+        "Artifacts": [],
+        "Swarm": ["Artifacts"],
+        "Scheduling": ["Artifacts"],
+        "Registry": ["Artifacts"],
+        // Movers.
+        "System": [],
+        "Memory": ["System"],
+        "Digests": ["Artifacts"],
+        "Transport": ["Memory", "Artifacts", "System"],
+        "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
+        "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
+        "TransportSimulated": ["Transport", "Memory", "Artifacts"],
+        "Storage": ["Memory", "System", "Digests", "Artifacts"],
+        "Rails": ["Transport", "Swarm", "System", "Memory", "Artifacts"],
+        "Workers": ["Digests", "Storage", "System", "Artifacts"],
+        // Interpreter.
+        "Engine": [
+            "Swarm", "Rails", "Workers", "Storage", "Memory", "Digests", "Transport", "System", "Artifacts",
+        ],
+        // Rim.
+        "Protobuf": [],
+        "RPC": ["Protobuf"],
+        "ControlAPI": ["RPC", "Protobuf", "Artifacts"],
+        "HTTP": [],
+        "Origins": ["HTTP", "Memory", "Digests", "Artifacts"],
+        "Observability": ["HTTP", "System"],
+        "Configuration": ["Artifacts"],
+        "SchedulerService": ["ControlAPI", "RPC", "Scheduling", "Observability", "Artifacts"],
+        "ManagerService": ["ControlAPI", "RPC", "Registry", "Observability", "Artifacts"],
+        "PeerService": [
+            "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportTCP", "TransportLocal", "Transport",
+            "Rails", "Workers",
+            "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
+        ],
+        "CLI": [
+            "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
+            "ControlAPI", "RPC", "HTTP",
+            "System", "Memory", "Transport", "Artifacts",
+        ],
+        "martlet": ["CLI"],
+    ]
+
+    /// Why a room may not import a module; nil when it may.
+    static func objection(to module: String, in room: String) -> String? {
+        guard let allowed = arrows[room] else {
+            return "\(room) is not in the table of arrows; add it with what it may know"
+        }
+        if allowed.contains(module) { return nil }
+        if let owner = shims[module] {
+            return owner == room
+                ? nil : "\(module) is the business of \(owner) alone; use what \(owner) exports"
+        }
+        if toolchain.contains(module), !pureCore.contains(room) { return nil }
+        if pureCore.contains(room) {
+            return
+                "\(room) decides and nothing else: it may know the standard library and \(allowed.sorted())"
+        }
+        return "there is no arrow from \(room) to \(module)"
+    }
+}
