@@ -76,8 +76,10 @@ let package = Package(
         room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
         room("Observability", ["HTTP", "System"]),
         room("Configuration", ["Artifacts"]),
-        room("SchedulerService", ["ControlAPI", "Scheduling", "Observability"]),
-        room("ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability"]),
+        room(
+            "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
+        room(
+            "ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability", "Configuration", "System"]),
         room(
             "PeerService",
             [
@@ -123,7 +125,7 @@ let package = Package(
         tests("Origins", ["HTTP", "Origins"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
         tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
-        tests("Services", ["SchedulerService", "ManagerService"]),
+        tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "TransportSimulated", "System"]),
         tests("Tidy", []),
     ]

@@ -31,9 +31,9 @@ extension Scheduler {
     private mutating func grantOne(_ id: ModelID, to number: HostNumber, among readers: Set<HostNumber>) -> Bool {
         let free = settings.leasePieces * settings.leasesPerHolder - outstanding(number)
         guard free > 0 else { return false }
-        guard let (task, pieces) = nextRun(id, for: number, piecesMax: settings.leasePieces, among: readers) else {
-            return false
-        }
+        // So many that a reader has two leases within what may hang on it, and always has one to read.
+        let piecesMax = min(settings.leasePieces, free, max(1, exposedMax(id) / 2))
+        guard let (task, pieces) = nextRun(id, for: number, piecesMax: piecesMax, among: readers) else { return false }
         let isWhole = tasks[task]!.isWhole
         guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder else {
             return false
@@ -70,12 +70,16 @@ extension Scheduler {
         return nil
     }
 
+    /// The most pieces of a model that may hang on one reader: never more than a 24th of it, or 8 pieces.
+    private func exposedMax(_ id: ModelID) -> Int {
+        max(1, min(settings.exposedPiecesMax, max(8, models[id]!.pieceCount / 24)))
+    }
+
     /// Whether a reader may read so many pieces more before others have taken what only it has.
     private mutating func mayExpose(_ id: ModelID, _ number: HostNumber, _ count: Int) -> Bool {
         let model = models[id]!
         guard model.joined.contains(where: { $0 != number && hosts[$0]!.session != nil }) else { return true }
-        let share = max(2 * settings.leasePieces, model.pieceCount / 24)
-        let limit = min(settings.exposedPiecesMax, share)
+        let limit = exposedMax(id)
         let reading = hosts[number]!.leases.filter { leases[$0]!.model == id }.reduce(0) { $0 + unread($1) }
         if (model.exposed[number] ?? 0) + reading + count <= limit { return true }
         // Nobody takes them: go on slowly, so that a stuck child does not hold everybody up.

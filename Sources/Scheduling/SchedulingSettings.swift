@@ -36,7 +36,7 @@ public struct SchedulingSettings: Sendable, Hashable {
     /// The most pieces a holder may have read, or be reading, that nobody else holds while others want them.
     ///
     /// The share of one model is also at most a 24th of its pieces, so that a lost holder costs less than 5 % of
-    /// extra origin bytes; but never less than two leases.
+    /// extra origin bytes; but never less than 8. A lease has at most half of that.
     public var exposedPiecesMax = 16
     /// Without any progress of a model for this long, one lease more is given in spite of `exposedPiecesMax`.
     public var stallMs: UInt64 = 3_000

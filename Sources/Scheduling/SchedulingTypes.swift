@@ -153,7 +153,9 @@ public struct Failure: Error, Sendable, Hashable {
 
     /// A reader found that a file is not what its publisher says.
     public static let digestMismatchCode = "digest_mismatch"
-    private static let hostCodes: Set<String> = ["disk_full", "storage_failed", "no_slots", "cancelled"]
+    private static let hostCodes: Set<String> = [
+        "disk_full", "storage_failed", "no_slots", "cancelled", "not_downloading", "policy",
+    ]
 }
 
 /// One of a host's parents for a model.

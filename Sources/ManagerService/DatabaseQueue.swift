@@ -1,0 +1,88 @@
+import Dispatch
+import Registry
+import Synchronization
+
+/// The only way to the database after its start: a serial queue with a thread of its own, never the cooperative pool's.
+///
+/// Batches are saved in the order they are given. One that cannot be saved (a full disk) is kept and tried again with the next;
+/// the manager goes on from memory meanwhile, and says so.
+final class DatabaseQueue: Sendable {
+    /// Rows that may wait for a disk that does not take them; beyond it the manager refuses changes.
+    private static let waitingMax = 1_000_000
+
+    /// Safety: `database` is touched by blocks of `queue` only, which run one after the other.
+    private struct Owned: @unchecked Sendable {
+        let database: RegistryDatabase
+    }
+    private struct State {
+        var waiting: [RegistryAction] = []
+        var failure: DatabaseError?
+        var batchesSaved: UInt64 = 0
+    }
+
+    private let queue = DispatchQueue(label: "martlet.database")
+    private let owned: Owned
+    private let state = Mutex(State())
+
+    init(_ database: sending RegistryDatabase) { owned = Owned(database: database) }
+
+    /// Why the last batch is not saved yet; nil when all is well.
+    var failure: DatabaseError? { state.withLock { $0.failure } }
+    /// Batches made durable since the start.
+    var batchesSaved: UInt64 { state.withLock { $0.batchesSaved } }
+
+    /// Has rows saved soon, in order. Returns at once; false when too many wait already.
+    func post(_ changes: [RegistryAction]) -> Bool {
+        let (isTaken, isFirst) = state.withLock { state in
+            guard state.waiting.count + changes.count <= DatabaseQueue.waitingMax else { return (false, false) }
+            let isFirst = state.waiting.isEmpty || state.failure != nil
+            state.waiting += changes
+            return (true, isFirst)
+        }
+        if isFirst { queue.async { [self] in saveWaiting() } }
+        return isTaken
+    }
+
+    /// Waits until everything posted is durable; throws when it is not.
+    func flush() async throws(DatabaseError) {
+        let failure = await withCheckedContinuation { (continuation: CheckedContinuation<DatabaseError?, Never>) in
+            queue.async { [self] in
+                saveWaiting()
+                continuation.resume(returning: state.withLock { $0.failure })
+            }
+        }
+        if let failure { throw failure }
+    }
+
+    /// Saves what waits, and lets go of the file.
+    func close() async -> DatabaseError? {
+        await withCheckedContinuation { continuation in
+            queue.async { [self] in
+                saveWaiting()
+                owned.database.close()
+                continuation.resume(returning: state.withLock { $0.failure })
+            }
+        }
+    }
+
+    /// On the queue.
+    private func saveWaiting() {
+        let batch = state.withLock { state in
+            defer { state.waiting = [] }
+            return state.waiting
+        }
+        guard !batch.isEmpty else { return }
+        do throws(DatabaseError) {
+            try owned.database.save(batch)
+            state.withLock { state in
+                state.failure = nil
+                state.batchesSaved += 1
+            }
+        } catch {
+            state.withLock { state in
+                state.failure = error
+                state.waiting = batch + state.waiting
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+import ControlAPI
+import Observability
+import RPC
+import Registry
+
+/// Answers the manager's calls around the core.
+struct ManagerCalls: ManagerHandler {
+    let core: ManagerCore
+    let log: Logger
+
+    func attach(
+        requests: RPCIncoming<Wire.MemberMessage>, responses: RPCOutgoing<Wire.ManagerMessage>, context: RPCServerContext
+    ) async throws {
+        guard let first = try await requests.receive() else { return }
+        guard case .register(let wire) = first.kind else {
+            throw RPCError(.invalidArgument, "a member's stream begins with its registration")
+        }
+        let member = try Member(wire: wire)
+        let stream = core.attach(member)
+        log.info(
+            "member registered",
+            ["name": .text(member.key.name), "role": .text("\(member.key.role)"), "cluster": .text(member.key.cluster)])
+        do {
+            try await serve(stream, requests, responses)
+        } catch {
+            throw core.detach(stream) ?? error
+        }
+        if let failure = core.detach(stream) {
+            log.warning("member refused", ["name": .text(member.key.name), "reason": .text(failure.message)])
+            throw failure
+        }
+    }
+
+    /// Returns when either side has ended.
+    private func serve(
+        _ stream: ManagerCore.Stream, _ requests: RPCIncoming<Wire.MemberMessage>,
+        _ responses: RPCOutgoing<Wire.ManagerMessage>
+    ) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while let messages = await stream.outbox.take() {
+                    for message in messages { try await responses.send(message) }
+                }
+            }
+            group.addTask {
+                while let message = try await requests.receive() {
+                    guard case .heartbeat = message.kind else {
+                        throw RPCError(.invalidArgument, "a member registers once on one stream")
+                    }
+                    core.handle(.heartbeat(stream.session))
+                }
+            }
+            defer { group.cancelAll() }
+            try await group.next()
+        }
+    }
+
+    func listMembers(
+        _ request: Wire.ListMembersRequest, context: RPCServerContext
+    ) async throws -> Wire.ListMembersResponse {
+        let members = core.members(cluster: request.cluster, liveOnly: request.liveOnly)
+        return Wire.ListMembersResponse(members: members.map(\.wire))
+    }
+
+    func listClusters(
+        _ request: Wire.ListClustersRequest, context: RPCServerContext
+    ) async throws -> Wire.ListClustersResponse {
+        Wire.ListClustersResponse(clusters: core.clusters.map(\.wire))
+    }
+
+    func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster {
+        try await core.put(request.name, ClusterSettings(wire: request.settings)).wire
+    }
+}

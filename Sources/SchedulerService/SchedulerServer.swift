@@ -1,0 +1,149 @@
+import Configuration
+import ControlAPI
+import Observability
+import RPC
+import Scheduling
+import Synchronization
+import System
+
+/// A running scheduler: its gRPC server, its membership with the manager, and its metrics.
+///
+/// All its state is soft. Stop it, or kill it, and start another: hosts attach again and tell it what it needs.
+public final class SchedulerServer: Sendable {
+    private let core: SchedulerCore
+    private let server: RPCServer
+    private let observability: ObservabilityServer?
+    private let membership: ManagerMembership?
+    private let tasks: [Task<Void, Never>]
+    private let refused: Refusal
+
+    /// Where it listens, with the port that was chosen.
+    public var address: RPCAddress { server.addresses[0] }
+    /// Where its metrics are, when they are served.
+    public var metricsPort: UInt16? { observability?.port }
+    /// How it is doing.
+    public var snapshot: SchedulerSnapshot { core.snapshot }
+    /// Whether the manager knows of it.
+    public var isManagerAttached: Bool { membership?.isAttached ?? false }
+    /// Why the manager will not have it (unknown cluster, a second scheduler of the same name); it serves its hosts all the same.
+    public var managerRefusal: RPCError? { refused.error }
+
+    /// Listens and serves. Throws `RPCError` or the metrics server's error, with a sentence that says what to do.
+    public static func start(_ configuration: SchedulerConfiguration, log: Logger) throws -> SchedulerServer {
+        try SchedulerServer(configuration, log)
+    }
+
+    /// The same, from the process's configuration.
+    public static func start(
+        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+    ) throws -> SchedulerServer {
+        try SchedulerServer(SchedulerConfiguration(configuration, credentials: credentials), log)
+    }
+
+    /// A scheduler for a process of its own: on a free port of this machine, without manager, metrics or learning time.
+    public static func embedded(_ configuration: Configuration, log: Logger) throws -> SchedulerServer {
+        var own = SchedulerConfiguration(configuration, credentials: .insecure)
+        own.listen = .tcp(host: "127.0.0.1", port: 0)
+        own.advertise = nil
+        own.managers = []
+        own.metricsListen = nil
+        own.settings.learningMs = 0
+        return try SchedulerServer(own, log)
+    }
+
+    private init(_ configuration: SchedulerConfiguration, _ log: Logger) throws {
+        let core = SchedulerCore(settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let streams = SchedulerStreams(
+            core: core, name: configuration.name, cluster: configuration.cluster, log: log)
+        server = try RPCServer.start(
+            listeners: [RPCListener(configuration.listen, credentials: configuration.credentials)],
+            services: [.scheduler(streams)],
+            options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256))
+        let server = server
+        let address = configuration.advertise ?? server.addresses[0]
+        var tasks = [Task { await core.tick() }]
+        let refused = Refusal()
+        let membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
+        do {
+            observability = try configuration.metricsListen.map {
+                try SchedulerMetrics.serve($0, core: core, membership: membership)
+            }
+        } catch {
+            for task in tasks { task.cancel() }
+            Task { await server.shutdown(grace: .zero) }
+            throw error
+        }
+        self.core = core
+        self.membership = membership
+        self.refused = refused
+        if let membership {
+            tasks.append(
+                Task {
+                    do throws(RPCError) { try await membership.run() } catch {
+                        refused.put(error)
+                        log.error("the manager refused this scheduler", ["reason": .text(error.message)])
+                    }
+                })
+        }
+        self.tasks = tasks
+        log.info(
+            "scheduler is up",
+            ["cluster": .text(configuration.cluster), "listens": .text("\(server.addresses[0])")])
+    }
+
+    private static func membership(
+        _ configuration: SchedulerConfiguration, address: RPCAddress, core: SchedulerCore, log: Logger
+    ) -> ManagerMembership? {
+        guard !configuration.managers.isEmpty else { return nil }
+        let member = Wire.Member(
+            role: .scheduler, name: configuration.name, incarnation: WallClock.nowMilliseconds(),
+            cluster: configuration.cluster, addresses: ["\(address)"], version: BuildInfo.version)
+        let settings = ManagerMembership.Settings(
+            addresses: configuration.managers, credentials: configuration.credentials, member: member)
+        let isFirst = Flag()
+        return ManagerMembership(
+            settings,
+            onConfiguration: { wire in
+                // How many hosts to wait for is asked once, at the start; later counts are of hosts that are here.
+                if isFirst.take() {
+                    core.handle(.expectedHosts(Int(wire.liveHosts)))
+                }
+                core.handle(
+                    .settings(
+                        neighbourhoodSize: wire.settings.map { Int($0.neighbourhoodSize) },
+                        leasePieces: wire.settings.map { Int($0.leasePieces) }))
+            },
+            onNote: { note in
+                switch note {
+                case .attached(let address): log.info("attached to the manager", ["manager": .text("\(address)")])
+                case .lost(let address, let reason):
+                    log.warning("manager lost", ["manager": .text("\(address)"), "reason": .text(reason)])
+                }
+            })
+    }
+
+    /// Ends it: streams are closed, hosts go on with what they know and attach elsewhere. Takes a few seconds at most.
+    public func stop() async {
+        for task in tasks { task.cancel() }
+        await server.shutdown(grace: .zero)
+        observability?.stop()
+    }
+}
+
+/// True once.
+private final class Flag: Sendable {
+    private let isUp = Mutex(true)
+    func take() -> Bool {
+        isUp.withLock { isUp in
+            defer { isUp = false }
+            return isUp
+        }
+    }
+}
+
+/// Why the manager refused, once it has.
+private final class Refusal: Sendable {
+    private let kept = Mutex<RPCError?>(nil)
+    var error: RPCError? { kept.withLock { $0 } }
+    func put(_ error: RPCError) { kept.withLock { $0 = error } }
+}
