@@ -141,7 +141,8 @@ final class HTTPExchange {
     private var head: HTTPResponseHead {
         let url = martlet_curl_get_string(easy, CURLINFO_EFFECTIVE_URL).map { String(cString: $0) }
         return HTTPResponseHead(
-            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers, url: url ?? request.url)
+            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers,
+            url: url ?? request.url)
     }
 
     // The end.
