@@ -9,6 +9,7 @@ public struct JSONReader: Sendable {
         public let expected: String
         /// The byte at which it was not found.
         public let offset: Int
+        /// One clause: what was expected where.
         public var description: String { "expected \(expected) at byte \(offset) of the JSON text" }
     }
 

@@ -69,6 +69,7 @@ public struct ModelReference: Hashable, Sendable, CustomStringConvertible {
         return String(url.prefix { $0 != "?" })
     }
 
+    /// As `shownText`.
     public var description: String { shownText }
 
     /// The hub for references without a host: the value of `HF_ENDPOINT` checked, without trailing slashes, or the default when it is nil or empty.

@@ -57,6 +57,7 @@ public struct HTTPError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// One sentence: what failed, and what to do.
     public var description: String {
         let sentence =
             switch code {

@@ -25,11 +25,14 @@ public struct OriginCredentials: Sendable, CustomStringConvertible, CustomDebugS
         HTTPURL.origin(of: url).flatMap { values[$0] }
     }
 
+    /// Which servers there are credentials for, and nothing of them.
     public var description: String {
         values.isEmpty
             ? "no credentials" : "credentials for \(values.keys.sorted().joined(separator: ", ")) (redacted)"
     }
+    /// As `description`.
     public var debugDescription: String { description }
+    /// Empty, so that `dump` shows nothing either.
     public var customMirror: Mirror { Mirror(self, children: [(String?, Any)]()) }
 
     /// The header for a request, or none.
