@@ -122,7 +122,7 @@ let package = Package(
             name: "rpc-echo", dependencies: ["EchoService"], path: "Tests/EchoProgram",
             swiftSettings: strict),
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
-        tests("Origins", ["HTTP", "Origins"]),
+        tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
         tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),

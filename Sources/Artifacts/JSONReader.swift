@@ -9,6 +9,7 @@ public struct JSONReader: Sendable {
         public let expected: String
         /// The byte at which it was not found.
         public let offset: Int
+        /// One clause: what was expected where.
         public var description: String { "expected \(expected) at byte \(offset) of the JSON text" }
     }
 
@@ -113,7 +114,9 @@ public struct JSONReader: Sendable {
         let start = position
         while position < bytes.count, (48...57).contains(bytes[position]) { position += 1 }
         let digits = String(decoding: bytes[start..<position], as: UTF8.self)
-        let goesOn = position < bytes.count && [UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")].contains(bytes[position])
+        let goesOn =
+            position < bytes.count
+            && [UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")].contains(bytes[position])
         guard let value = UInt64(digits), !goesOn, digits.count == 1 || !digits.hasPrefix("0") else {
             position = start
             throw fault("a whole number below 2^64")
@@ -167,7 +170,10 @@ public struct JSONReader: Sendable {
     }
 
     private func isNumberByte(_ byte: UInt8) -> Bool {
-        (48...57).contains(byte) || [UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")]
+        (48...57).contains(byte)
+            || [
+                UInt8(ascii: "-"), UInt8(ascii: "+"), UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"),
+            ]
             .contains(byte)
     }
 
@@ -175,8 +181,10 @@ public struct JSONReader: Sendable {
         guard position < bytes.count else { throw fault("an escape") }
         let byte = bytes[position]
         let plain: [UInt8: UInt8] = [
-            UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"), UInt8(ascii: "/"): UInt8(ascii: "/"),
-            UInt8(ascii: "b"): 8, UInt8(ascii: "f"): 12, UInt8(ascii: "n"): 10, UInt8(ascii: "r"): 13, UInt8(ascii: "t"): 9,
+            UInt8(ascii: "\""): UInt8(ascii: "\""), UInt8(ascii: "\\"): UInt8(ascii: "\\"),
+            UInt8(ascii: "/"): UInt8(ascii: "/"),
+            UInt8(ascii: "b"): 8, UInt8(ascii: "f"): 12, UInt8(ascii: "n"): 10, UInt8(ascii: "r"): 13,
+            UInt8(ascii: "t"): 9,
         ]
         if let value = plain[byte] {
             text.append(value)
@@ -187,7 +195,9 @@ public struct JSONReader: Sendable {
         position += 1
         var scalar = UInt32(try hexUnit())
         if (0xD800..<0xDC00).contains(scalar) {
-            guard bytes[position...].starts(with: "\\u".utf8) else { throw fault("the second half of a surrogate pair") }
+            guard bytes[position...].starts(with: "\\u".utf8) else {
+                throw fault("the second half of a surrogate pair")
+            }
             position += 2
             let low = UInt32(try hexUnit())
             guard (0xDC00..<0xE000).contains(low) else { throw fault("the second half of a surrogate pair") }

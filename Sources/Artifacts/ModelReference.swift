@@ -27,7 +27,8 @@ public struct ModelReference: Hashable, Sendable, CustomStringConvertible {
         let text = String(text)
         guard text.utf8.count <= Limits.referenceBytesMax else {
             throw ModelReferenceError(
-                .malformed, "the reference is longer than \(Limits.referenceBytesMax) bytes; write e.g. hf://org/name")
+                .malformed,
+                "the reference is longer than \(Limits.referenceBytesMax) bytes; write e.g. hf://org/name")
         }
         if text.utf8.contains(where: { $0 < 32 || $0 == 127 }) {
             throw ModelReferenceError(
@@ -68,6 +69,7 @@ public struct ModelReference: Hashable, Sendable, CustomStringConvertible {
         return String(url.prefix { $0 != "?" })
     }
 
+    /// As `shownText`.
     public var description: String { shownText }
 
     /// The hub for references without a host: the value of `HF_ENDPOINT` checked, without trailing slashes, or the default when it is nil or empty.
@@ -149,14 +151,20 @@ public struct HubReference: Hashable, Sendable {
                 written += "/\(parts.removeFirst())"
                 written += "/\(parts.removeFirst())"
             }
-            guard let decoded = percentDecoded(written) else { throw malformed("has a malformed % in its revision") }
+            guard let decoded = percentDecoded(written) else {
+                throw malformed("has a malformed % in its revision")
+            }
             revision = decoded
         }
-        guard !revision.isEmpty, Manifest.pathFault(revision) == nil else { throw malformed("has a malformed revision") }
+        guard !revision.isEmpty, Manifest.pathFault(revision) == nil else {
+            throw malformed("has a malformed revision")
+        }
         self.revision = revision
         if parts.last == "", parts.count >= 1 { parts = parts.dropLast() }
         let path = parts.joined(separator: "/")
-        if !path.isEmpty, let fault = Manifest.pathFault(path) { throw malformed("has a path that is refused, \(fault)") }
+        if !path.isEmpty, let fault = Manifest.pathFault(path) {
+            throw malformed("has a path that is refused, \(fault)")
+        }
         self.path = path.isEmpty ? nil : path
     }
 
@@ -180,12 +188,14 @@ public struct HubReference: Hashable, Sendable {
         let parts = trimmed.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         let scheme = parts[0].lowercased()
         guard parts.count == 2, scheme == "http" || scheme == "https", parts[1].hasPrefix("//"),
-            let authority = parts[1].dropFirst(2).split(separator: "/", omittingEmptySubsequences: false).first,
+            let authority = parts[1].dropFirst(2).split(separator: "/", omittingEmptySubsequences: false)
+                .first,
             isHost(authority), !trimmed.contains("?"), !trimmed.contains("#")
         else {
             throw ModelReferenceError(
                 .malformed,
-                "HF_ENDPOINT is not the base URL of a hub; write e.g. https://huggingface.co or http://mirror.local:8080")
+                "HF_ENDPOINT is not the base URL of a hub; write e.g. https://huggingface.co or http://mirror.local:8080"
+            )
         }
         return "\(scheme):\(parts[1])"
     }
@@ -193,8 +203,10 @@ public struct HubReference: Hashable, Sendable {
     var canonicalText: String {
         let revision = revision.split(separator: "/")
         let isReference = revision.count == 3 && revision[0] == "refs"
-        let written = revision.map { percentEncoded(String($0), also: "@") }.joined(separator: isReference ? "/" : "%2F")
-        return "hf://" + (host.map { $0 + "/" } ?? "") + "\(repository)@\(written)" + (path.map { "/" + $0 } ?? "")
+        let written = revision.map { percentEncoded(String($0), also: "@") }.joined(
+            separator: isReference ? "/" : "%2F")
+        return "hf://" + (host.map { $0 + "/" } ?? "") + "\(repository)@\(written)"
+            + (path.map { "/" + $0 } ?? "")
     }
 }
 
@@ -208,7 +220,9 @@ private func isHost(_ text: some StringProtocol) -> Bool {
     var port: Substring? = nil
     if text.hasPrefix("["), let close = text.firstIndex(of: "]") {
         host = text[text.index(after: text.startIndex)..<close]
-        guard !host.isEmpty, host.allSatisfy({ $0 == ":" || $0 == "." || $0.isHexDigit }) else { return false }
+        guard !host.isEmpty, host.allSatisfy({ $0 == ":" || $0 == "." || $0.isHexDigit }) else {
+            return false
+        }
         let rest = text[text.index(after: close)...]
         if rest.isEmpty { return true }
         guard rest.hasPrefix(":") else { return false }
@@ -223,7 +237,9 @@ private func isHost(_ text: some StringProtocol) -> Bool {
         else { return false }
     }
     guard let port else { return true }
-    guard port.utf8.allSatisfy({ (48...57).contains($0) }), let number = UInt16(port), number > 0 else { return false }
+    guard port.utf8.allSatisfy({ (48...57).contains($0) }), let number = UInt16(port), number > 0 else {
+        return false
+    }
     return true
 }
 
@@ -242,11 +258,14 @@ private func isAlphanumeric(_ byte: UInt8) -> Bool {
 private func isRepositoryPart(_ text: String) -> Bool {
     (1...96).contains(text.utf8.count) && text != "." && text != ".."
         && text.utf8.allSatisfy {
-            isAlphanumeric($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") || $0 == UInt8(ascii: "-")
+            isAlphanumeric($0) || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_")
+                || $0 == UInt8(ascii: "-")
         }
 }
 
-private func canonicalURL(_ scheme: String, _ rest: Substring, of text: String) throws(ModelReferenceError) -> String {
+private func canonicalURL(_ scheme: String, _ rest: Substring, of text: String) throws(ModelReferenceError)
+    -> String
+{
     func malformed(_ why: String) -> ModelReferenceError {
         ModelReferenceError(
             .malformed,
@@ -261,7 +280,9 @@ private func canonicalURL(_ scheme: String, _ rest: Substring, of text: String) 
     var tail = String(rest[authority.endIndex...])
     let path = tail.prefix { $0 != "?" }
     guard path.hasPrefix("/"), !path.hasSuffix("/") else { throw malformed("names no file") }
-    guard path.split(separator: "/").allSatisfy({ $0 != "." && $0 != ".." }) else { throw malformed("has a ‘.’ or ‘..’ in its path") }
+    guard path.split(separator: "/").allSatisfy({ $0 != "." && $0 != ".." }) else {
+        throw malformed("has a ‘.’ or ‘..’ in its path")
+    }
     guard let name = path.split(separator: "/").last.flatMap({ percentDecoded(String($0)) }),
         Manifest.pathFault(name) == nil, !name.contains("/")
     else { throw malformed("names no file that may be written") }
@@ -282,9 +303,13 @@ private func canonicalPath(_ rest: Substring, of text: String) throws(ModelRefer
     guard !path.contains("?"), !path.contains("#") else {
         throw malformed("has a ‘?’ or ‘#’, which a path writes as %3F and %23")
     }
-    guard let decoded = percentDecoded(String(path)) else { throw malformed("has a malformed %; a path writes ‘%’ as %25") }
+    guard let decoded = percentDecoded(String(path)) else {
+        throw malformed("has a malformed %; a path writes ‘%’ as %25")
+    }
     let parts = decoded.split(separator: "/")
-    guard parts.allSatisfy({ $0 != "." && $0 != ".." }) else { throw malformed("has a ‘.’ or ‘..’ in its path") }
+    guard parts.allSatisfy({ $0 != "." && $0 != ".." }) else {
+        throw malformed("has a ‘.’ or ‘..’ in its path")
+    }
     guard !parts.isEmpty, !decoded.utf8.contains(0) else { throw malformed("names no file or directory") }
     return "/" + parts.joined(separator: "/")
 }
@@ -297,7 +322,8 @@ private func percentDecoded(_ text: String) -> String? {
             bytes.append(byte)
             continue
         }
-        guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) else { return nil }
+        guard rest.count >= 2, let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+        else { return nil }
         bytes.append(value)
         rest = rest.dropFirst(2)
     }

@@ -31,17 +31,21 @@ public struct SafetensorsHeader: Hashable, Sendable {
     public let dataOffset: UInt64
 
     /// The bytes in front of the tensors (8 and the header), read from a file's first 8 bytes.
-    public static func prefixBytes(first8: some Collection<UInt8>, fileBytes: UInt64) throws(Fault) -> UInt64 {
+    public static func prefixBytes(first8: some Collection<UInt8>, fileBytes: UInt64) throws(Fault) -> UInt64
+    {
         guard first8.count >= 8, fileBytes >= 8 else {
             throw Fault(description: "no safetensors file: shorter than its 8 bytes of length")
         }
         let length = first8.prefix(8).reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
         guard length <= Limits.safetensorsHeaderBytesMax else {
             throw Fault(
-                description: "no safetensors file: a header of \(length) bytes; the limit is \(Limits.safetensorsHeaderBytesMax)")
+                description:
+                    "no safetensors file: a header of \(length) bytes; the limit is \(Limits.safetensorsHeaderBytesMax)"
+            )
         }
         guard length <= fileBytes - 8 else {
-            throw Fault(description: "the safetensors file ends inside its header of \(length) bytes; fetch it again")
+            throw Fault(
+                description: "the safetensors file ends inside its header of \(length) bytes; fetch it again")
         }
         return 8 + length
     }
@@ -50,7 +54,8 @@ public struct SafetensorsHeader: Hashable, Sendable {
     public init(prefix: [UInt8], fileBytes: UInt64) throws(Fault) {
         let dataOffset = try SafetensorsHeader.prefixBytes(first8: prefix, fileBytes: fileBytes)
         guard UInt64(prefix.count) >= dataOffset else {
-            throw Fault(description: "only \(prefix.count) of the safetensors header's \(dataOffset) bytes were read")
+            throw Fault(
+                description: "only \(prefix.count) of the safetensors header's \(dataOffset) bytes were read")
         }
         var tensors: [Tensor] = []
         var metadata: [String: String] = [:]
@@ -83,9 +88,13 @@ public struct SafetensorsHeader: Hashable, Sendable {
                 throw Fault(description: "tensor ‘\(tensor.name)’ lies over another in the safetensors file")
             }
             reached = tensor.end
-            if let expected = SafetensorsHeader.bytes(tensor.dtype, tensor.shape), expected != tensor.end - tensor.begin {
+            if let expected = SafetensorsHeader.bytes(tensor.dtype, tensor.shape),
+                expected != tensor.end - tensor.begin
+            {
                 throw Fault(
-                    description: "tensor ‘\(tensor.name)’ has \(tensor.end - tensor.begin) bytes, its type and shape say otherwise")
+                    description:
+                        "tensor ‘\(tensor.name)’ has \(tensor.end - tensor.begin) bytes, its type and shape say otherwise"
+                )
             }
         }
         self.tensors = tensors
@@ -93,15 +102,19 @@ public struct SafetensorsHeader: Hashable, Sendable {
         self.dataOffset = dataOffset
     }
 
-    private static func tensor(_ name: String, _ reader: inout JSONReader) throws(JSONReader.Fault) -> Tensor {
+    private static func tensor(_ name: String, _ reader: inout JSONReader) throws(JSONReader.Fault) -> Tensor
+    {
         var dtype = ""
         var shape: [UInt64] = []
         var offsets: [UInt64] = []
         try reader.object { (key, reader) throws(JSONReader.Fault) in
             switch key {
             case "dtype": dtype = try reader.string()
-            case "shape": try reader.array { (reader) throws(JSONReader.Fault) in shape.append(try reader.unsigned()) }
-            case "data_offsets": try reader.array { (reader) throws(JSONReader.Fault) in offsets.append(try reader.unsigned()) }
+            case "shape":
+                try reader.array { (reader) throws(JSONReader.Fault) in shape.append(try reader.unsigned()) }
+            case "data_offsets":
+                try reader.array { (reader) throws(JSONReader.Fault) in offsets.append(try reader.unsigned())
+                }
             default: try reader.skip()
             }
         }
@@ -114,8 +127,10 @@ public struct SafetensorsHeader: Hashable, Sendable {
     /// The size a type and shape imply; nil for a type not known here. A product beyond 2⁶⁴ is given as the largest number.
     private static func bytes(_ dtype: String, _ shape: [UInt64]) -> UInt64? {
         let bits: [String: UInt64] = [
-            "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-            "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
+            "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16,
+            "F16": 16, "BF16": 16,
+            "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4,
+            "F6_E2M3": 6, "F6_E3M2": 6,
         ]
         guard var product = bits[dtype] else { return nil }
         for dimension in shape {

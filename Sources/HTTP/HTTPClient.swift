@@ -60,7 +60,8 @@ public final class HTTPClient: Sendable {
         let pending = HTTPLoop.Pending(
             id: transfer.id, request: request, receiver: receiver, dueNs: monotonicNowNs() + afterNs)
         if !loop.post(.start(pending)) {
-            receiver.ended(.failure(HTTPError(.cancelled, url: request.url, detail: "the client was shut down")))
+            receiver.ended(
+                .failure(HTTPError(.cancelled, url: request.url, detail: "the client was shut down")))
         }
         return transfer
     }

@@ -57,24 +57,30 @@ public struct HTTPError: Error, Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// One sentence: what failed, and what to do.
     public var description: String {
         let sentence =
             switch code {
             case .invalidURL: "‘\(shownURL)’ is not a URL that can be asked; write http(s)://host/path"
             case .dns: "cannot find the host of \(shownURL); check the name and the resolver"
-            case .connect: "cannot connect to \(shownURL); check that the server runs and the network or proxy lets it through"
-            case .tls: "cannot trust \(shownURL): TLS failed; check the host's certificate and the machine's CA bundle and clock"
+            case .connect:
+                "cannot connect to \(shownURL); check that the server runs and the network or proxy lets it through"
+            case .tls:
+                "cannot trust \(shownURL): TLS failed; check the host's certificate and the machine's CA bundle and clock"
             case .timeout: "\(shownURL) did not answer in time; check the network or try again"
             case .disconnected: "\(shownURL) closed the connection early; try again"
             case .truncated: "\(shownURL) ended before its announced length; try again"
             case .tooManyRedirects: "\(shownURL) redirects too often; check the URL"
-            case .refusedRedirect: "\(shownURL) redirects to a place that may not be followed; use the final https URL"
+            case .refusedRedirect:
+                "\(shownURL) redirects to a place that may not be followed; use the final https URL"
             case .tooLarge: "the answer of \(shownURL) is larger than the limit; check that the URL is right"
-            case .invalidResponse: "\(shownURL) answered with something that is not HTTP; check the port and the scheme"
+            case .invalidResponse:
+                "\(shownURL) answered with something that is not HTTP; check the port and the scheme"
             case .status(let status): "\(shownURL) answered with status \(status)"
             case .aborted: "reading \(shownURL) was given up by its reader"
             case .cancelled: "reading \(shownURL) was cancelled"
-            case .resources: "cannot read \(shownURL): out of memory, threads or descriptors; raise the process's limits"
+            case .resources:
+                "cannot read \(shownURL): out of memory, threads or descriptors; raise the process's limits"
             }
         return detail.isEmpty ? sentence : "\(sentence) [\(detail)]"
     }

@@ -91,7 +91,8 @@ final class HTTPExchange {
     private func header(_ bytes: UnsafeMutablePointer<CChar>?, _ count: Int) -> Int {
         guard let bytes, count > 0 else { return count }
         let line = String(decoding: UnsafeRawBufferPointer(start: bytes, count: count), as: UTF8.self)
-        if line.hasPrefix("HTTP/") {  // A new response: what a redirect or an interim answer said does not count.
+        if line.hasPrefix("HTTP/") {
+            // A new response: what a redirect or an interim answer said does not count.
             headers = []
             headerBytes = 0
             return count
@@ -141,7 +142,8 @@ final class HTTPExchange {
     private var head: HTTPResponseHead {
         let url = martlet_curl_get_string(easy, CURLINFO_EFFECTIVE_URL).map { String(cString: $0) }
         return HTTPResponseHead(
-            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers, url: url ?? request.url)
+            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers,
+            url: url ?? request.url)
     }
 
     // The end.

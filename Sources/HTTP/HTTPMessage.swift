@@ -20,7 +20,8 @@ public struct HTTPRequest: Hashable, Sendable {
     public var followsRedirects = true
 
     /// Describes a request.
-    public init(_ method: Method = .get, _ url: String, headers: [HTTPHeader] = [], totalSecondsMax: Int = 0) {
+    public init(_ method: Method = .get, _ url: String, headers: [HTTPHeader] = [], totalSecondsMax: Int = 0)
+    {
         self.method = method
         self.url = url
         self.headers = headers
@@ -79,7 +80,8 @@ public struct HTTPResponseHead: Hashable, Sendable {
     public var nextLink: String? {
         for header in headers where header.name == "link" {
             for link in header.value.split(separator: ",") {
-                guard let open = link.firstIndex(of: "<"), let close = link[open...].firstIndex(of: ">") else {
+                guard let open = link.firstIndex(of: "<"), let close = link[open...].firstIndex(of: ">")
+                else {
                     continue
                 }
                 let relations = link[close...].lowercased().filter { $0 != "\"" && $0 != " " }

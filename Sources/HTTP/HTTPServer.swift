@@ -63,7 +63,8 @@ public final class HTTPServer: Sendable {
     private static func sentence(_ code: Int32, _ address: String, _ port: UInt16) -> String {
         let remedy =
             switch code {
-            case EADDRINUSE: "the port is in use; stop the other process or choose another port (0 takes any free one)"
+            case EADDRINUSE:
+                "the port is in use; stop the other process or choose another port (0 takes any free one)"
             case EACCES: "ports below 1024 need a privilege; choose a higher port"
             case EADDRNOTAVAIL: "this machine has no such address; use one of its own, or 0.0.0.0"
             case EINVAL: "that is no numeric address; write one such as 127.0.0.1 or ::"
@@ -90,7 +91,8 @@ private final class Router: Sendable {
         var body = reply.body
         body.withUTF8 { bytes in
             // A client that has gone away is no one's concern: there is nobody to tell.
-            _ = martlet_http_reply(exchange, UInt32(reply.status), reply.contentType, bytes.baseAddress, bytes.count)
+            _ = martlet_http_reply(
+                exchange, UInt32(reply.status), reply.contentType, bytes.baseAddress, bytes.count)
         }
     }
 }

@@ -19,7 +19,8 @@ public enum HTTPURL {
         let name = url[..<scheme.lowerBound].lowercased()
         guard name == "http" || name == "https" else { return nil }
         let authority = url[scheme.upperBound...].prefix { $0 != "/" && $0 != "?" && $0 != "#" }
-        let host = (authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority)
+        let host =
+            (authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority)
             .lowercased()
         guard !host.isEmpty else { return nil }
         let afterBracket = host.lastIndex(of: "]").map { host[host.index(after: $0)...] } ?? host[...]

@@ -10,6 +10,8 @@ final class FileFetch: @unchecked Sendable {
     private struct Control {
         /// A turn is in the thread's queue.
         var isQueued = false
+        /// A turn is running on the thread.
+        var isRunning = false
         var isCancelled = false
         var isEnded = false
     }
@@ -20,13 +22,16 @@ final class FileFetch: @unchecked Sendable {
     private let sink: any OriginSink
     private let meter: OriginMeter
     private let control = Mutex(Control())
+    private let onEnd: @Sendable () -> Void
     private var filler: PieceFiller
     private var descriptor: CInt = -1
 
     init(
-        thread: FileThread, location: OriginLocation, range: ByteRange, pieceBytes: UInt32, sink: any OriginSink,
-        meter: OriginMeter
+        thread: FileThread, location: OriginLocation, range: ByteRange, pieceBytes: UInt32,
+        sink: any OriginSink,
+        meter: OriginMeter, onEnd: @escaping @Sendable () -> Void
     ) {
+        self.onEnd = onEnd
         self.thread = thread
         self.location = location
         self.sink = sink
@@ -38,12 +43,12 @@ final class FileFetch: @unchecked Sendable {
     func start() -> OriginFetchHandle {
         meter.request()
         queueTurn()
-        return OriginFetchHandle(
-            resume: { self.queueTurn() },
-            cancel: {
-                self.control.withLock { $0.isCancelled = true }
-                self.queueTurn()
-            })
+        return OriginFetchHandle(resume: { self.queueTurn() }, cancel: { self.cancel() })
+    }
+
+    func cancel() {
+        control.withLock { $0.isCancelled = true }
+        queueTurn()
     }
 
     private func queueTurn() {
@@ -52,25 +57,46 @@ final class FileFetch: @unchecked Sendable {
             control.isQueued = true
             return true
         }
-        // A thread that was stopped takes no turn: then this one, which only ends the fetch, runs here.
-        if isNew, !thread.post({ self.turn() }) {
-            finish(.failure(OriginError(.cancelled, "the origins were shut down")))
+        guard isNew, !thread.post({ self.turn() }) else { return }
+        // A thread that was stopped takes no turn, so the fetch ends here; a turn still running finds out by itself.
+        let isIdle = control.withLock { control in
+            control.isQueued = false
+            return !control.isRunning
         }
+        if isIdle { finish(.failure(OriginError(.cancelled, "the origins were shut down"))) }
     }
 
     private func turn() {
         let isCancelled = control.withLock { control in
             control.isQueued = false
+            control.isRunning = true
             return control.isCancelled
         }
-        if isCancelled { return finish(.failure(OriginError(.cancelled, "reading \(path) was cancelled"))) }
+        let next = isCancelled ? .end(.failure(cancelled)) : step()
+        control.withLock { $0.isRunning = false }
+        switch next {
+        case .goOn: queueTurn()
+        case .pause: break
+        case .end(let result): finish(result)
+        }
+    }
+
+    private enum Next {
+        case goOn
+        case pause
+        case end(Result<Void, OriginError>)
+    }
+
+    private func step() -> Next {
         do throws(OriginError) {
             try openOnce()
-            guard let space = filler.space() else { return }
+            guard let space = filler.space() else { return .pause }
             try fill(space)
-        } catch { return finish(.failure(error)) }
-        if filler.isComplete { finish(.success(())) } else { queueTurn() }
+        } catch { return .end(.failure(error)) }
+        return filler.isComplete ? .end(.success(())) : .goOn
     }
+
+    private var cancelled: OriginError { OriginError(.cancelled, "reading \(path) was cancelled") }
 
     private func openOnce() throws(OriginError) {
         guard descriptor < 0 else { return }
@@ -118,5 +144,6 @@ final class FileFetch: @unchecked Sendable {
         descriptor = -1
         if case .failure = result { meter.failure() }
         sink.ended(result)
+        onEnd()
     }
 }

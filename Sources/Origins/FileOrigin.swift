@@ -1,6 +1,7 @@
 import Artifacts
 import Glibc
 import HTTP
+import Synchronization
 
 /// Files of this machine: one file, or a directory with all below it. Read by a thread of their own.
 ///
@@ -9,19 +10,24 @@ import HTTP
 public final class FileOrigin: Origin {
     private let thread: FileThread
     private let meter = OriginMeter()
+    private let running = RunningFetches()
 
     /// Starts the thread; throws `.unreadable` when the system gives none.
     public init() throws(OriginError) {
         thread = FileThread()
         guard thread.start() else {
-            throw OriginError(.unreadable, "cannot start a thread to read files; raise the process's thread limit")
+            throw OriginError(
+                .unreadable, "cannot start a thread to read files; raise the process's thread limit")
         }
     }
 
-    deinit { thread.stop() }
+    deinit { shutdown() }
 
-    /// Ends the thread once what runs has been told `.cancelled`.
-    public func shutdown() { thread.stop() }
+    /// Ends the thread once every fetch has been told `.cancelled`.
+    public func shutdown() {
+        for fetch in running.all { fetch.cancel() }
+        thread.stop()
+    }
 
     /// What was read so far.
     public var counters: OriginCounters { meter.snapshot }
@@ -34,12 +40,18 @@ public final class FileOrigin: Origin {
         let result: Result<[FoundFile], OriginError> = await withCheckedContinuation { continuation in
             let taken = thread.post { continuation.resume(returning: FoundFile.list(path)) }
             if !taken {
-                continuation.resume(returning: .failure(OriginError(.cancelled, "the origins were shut down")))
+                continuation.resume(
+                    returning: .failure(OriginError(.cancelled, "the origins were shut down")))
             }
         }
         let found = try result.get()
-        guard let newest = found.map(\.stamp).max(by: { ($0.seconds, $0.nanoseconds) < ($1.seconds, $1.nanoseconds) }) else {
-            throw OriginError(.notFoundFile, "there is no file below \(path); name a directory that holds a model")
+        guard
+            let newest = found.map(\.stamp).max(by: {
+                ($0.seconds, $0.nanoseconds) < ($1.seconds, $1.nanoseconds)
+            })
+        else {
+            throw OriginError(
+                .notFoundFile, "there is no file below \(path); name a directory that holds a model")
         }
         var byPath: [String: FoundFile] = [:]
         for file in found { byPath[file.name] = file }
@@ -61,10 +73,29 @@ public final class FileOrigin: Origin {
     public func fetch(
         _ location: OriginLocation, range: ByteRange, pieceBytes: UInt32, sink: any OriginSink
     ) -> OriginFetchHandle {
-        FileFetch(
-            thread: thread, location: location, range: range, pieceBytes: pieceBytes, sink: sink, meter: meter
-        ).start()
+        let number = running.nextNumber()
+        let fetch = FileFetch(
+            thread: thread, location: location, range: range, pieceBytes: pieceBytes, sink: sink,
+            meter: meter,
+            onEnd: { [running] in running.remove(number) })
+        running.add(fetch, number)
+        return fetch.start()
     }
+}
+
+/// The fetches that have not ended, so that a shutdown can tell the paused ones too.
+private final class RunningFetches: Sendable {
+    private let fetches = Mutex<(lastNumber: UInt64, byNumber: [UInt64: FileFetch])>((0, [:]))
+
+    var all: [FileFetch] { fetches.withLock { Array($0.byNumber.values) } }
+    func nextNumber() -> UInt64 {
+        fetches.withLock {
+            $0.lastNumber += 1
+            return $0.lastNumber
+        }
+    }
+    func add(_ fetch: FileFetch, _ number: UInt64) { fetches.withLock { $0.byNumber[number] = fetch } }
+    func remove(_ number: UInt64) { fetches.withLock { _ = $0.byNumber.removeValue(forKey: number) } }
 }
 
 /// What tells whether a file changed.
@@ -106,7 +137,9 @@ struct FoundFile: Sendable {
                 if let fault = Manifest.pathFault(name) { throw refused("\(path): \(fault)") }
                 return [FoundFile(name: name, path: root, stamp: FileStamp(status))]
             }
-            guard status.st_mode & S_IFMT == S_IFDIR else { throw refused("\(path) is neither a file nor a directory") }
+            guard status.st_mode & S_IFMT == S_IFDIR else {
+                throw refused("\(path) is neither a file nor a directory")
+            }
             var found: [FoundFile] = []
             try walk(root, root, "", 0, &found)
             return found
@@ -130,7 +163,9 @@ struct FoundFile: Sendable {
                 found.append(FoundFile(name: name, path: path, stamp: FileStamp(status)))
             case S_IFLNK:
                 guard let target = realPath(path) else { throw fault(path) }
-                guard target.hasPrefix(root + "/") else { throw refused("\(path) is a link out of the directory") }
+                guard target.hasPrefix(root + "/") else {
+                    throw refused("\(path) is a link out of the directory")
+                }
                 guard lstat(target, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
                     throw refused("\(path) is a link to something that is not a file")
                 }
@@ -139,7 +174,9 @@ struct FoundFile: Sendable {
             }
             guard found.count <= Limits.manifestFilesMax else {
                 throw OriginError(
-                    .refusedName, "\(root) holds more than \(Limits.manifestFilesMax) files; name a directory with one model")
+                    .refusedName,
+                    "\(root) holds more than \(Limits.manifestFilesMax) files; name a directory with one model"
+                )
             }
         }
     }
@@ -172,9 +209,14 @@ struct FoundFile: Sendable {
     static func fault(_ path: String) -> OriginError {
         let code = errno
         return switch code {
-        case ENOENT, ENOTDIR: OriginError(.notFoundFile, "there is no file or directory \(path); check the path on this machine")
-        case EACCES, EPERM: OriginError(.unreadable, "\(path) may not be read by this user; check its permissions")
-        default: OriginError(.unreadable, "cannot read \(path): \(String(cString: strerror(code))) [errno \(code)]")
+        case ENOENT, ENOTDIR:
+            OriginError(
+                .notFoundFile, "there is no file or directory \(path); check the path on this machine")
+        case EACCES, EPERM:
+            OriginError(.unreadable, "\(path) may not be read by this user; check its permissions")
+        default:
+            OriginError(
+                .unreadable, "cannot read \(path): \(String(cString: strerror(code))) [errno \(code)]")
         }
     }
 }

@@ -70,7 +70,9 @@ public final class HTTPOrigin: Origin {
             HTTPRequest(.get, url, headers: headers + [HTTPHeader("Range", "bytes=0-0")]), subject)
         switch first.status {
         case 206:
-            guard let total = first.contentRange?.total else { throw subject.invalid("a partial answer without its range") }
+            guard let total = first.contentRange?.total else {
+                throw subject.invalid("a partial answer without its range")
+            }
             return Facts(sizeBytes: total, validator: Validator(of: first), acceptsRanges: true)
         case 200:
             guard let size = first.contentLength else {
@@ -83,8 +85,12 @@ public final class HTTPOrigin: Origin {
         }
     }
 
-    private func ask(_ request: HTTPRequest, _ subject: OriginSubject) async throws(OriginError) -> HTTPResponseHead {
-        do { return try await client.head(request, retry: settings.retry) } catch { throw subject.error(error) }
+    private func ask(_ request: HTTPRequest, _ subject: OriginSubject) async throws(OriginError)
+        -> HTTPResponseHead
+    {
+        do { return try await client.head(request, retry: settings.retry) } catch {
+            throw subject.error(error)
+        }
     }
 
     /// The URL's last part, decoded: the reference was checked to have one that may be written.
@@ -93,7 +99,9 @@ public final class HTTPOrigin: Origin {
         var bytes: [UInt8] = []
         var rest = Array(last.utf8)[...]
         while let byte = rest.popFirst() {
-            if byte == UInt8(ascii: "%"), let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16) {
+            if byte == UInt8(ascii: "%"),
+                let value = UInt8(String(decoding: rest.prefix(2), as: UTF8.self), radix: 16)
+            {
                 bytes.append(value)
                 rest = rest.dropFirst(2)
             } else {

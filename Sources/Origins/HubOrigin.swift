@@ -52,19 +52,22 @@ public final class HubOrigin: Origin {
             hub.path.map { entry.path == $0 || entry.path.hasPrefix($0 + "/") } ?? true
         }
         if wanted.isEmpty, let path = hub.path {
-            throw OriginSubject(hub: host, repository: hub.repository, revision: hub.revision, file: path).notFoundFile
+            throw OriginSubject(hub: host, repository: hub.repository, revision: hub.revision, file: path)
+                .notFoundFile
         }
         var files: [ManifestFile] = []
         for entry in wanted {
             if let fault = Manifest.pathFault(entry.path) {
                 throw OriginError(
                     .refusedName,
-                    "\(subject.name) on \(host) names a file that may not be written, \(fault); do not use this repository, and report it")
+                    "\(subject.name) on \(host) names a file that may not be written, \(fault); do not use this repository, and report it"
+                )
             }
             guard let digest = entry.digest else { throw subject.invalid("no digest for ‘\(entry.path)’") }
             files.append(
                 ManifestFile(
-                    path: entry.path, sizeBytes: entry.sizeBytes, publishedDigest: digest, task: TaskID(digest)))
+                    path: entry.path, sizeBytes: entry.sizeBytes, publishedDigest: digest,
+                    task: TaskID(digest)))
         }
         let resolved = try ResolvedModel(reference, revision: commit, files: files) { file in
             HubOrigin.location(of: file, at: endpoint, repository: hub, commit: commit)
@@ -204,12 +207,15 @@ public final class HubOrigin: Origin {
 
     private func checkAccess(_ resolved: ResolvedModel) async throws(OriginError) {
         guard let smallest = resolved.locations.min(by: { $0.sizeBytes < $1.sizeBytes }) else { return }
-        var request = HTTPRequest(.head, smallest.url, headers: settings.credentials.headers(for: smallest.url))
+        var request = HTTPRequest(
+            .head, smallest.url, headers: settings.credentials.headers(for: smallest.url))
         // A redirect to the content's server means yes; that server may refuse HEAD.
         request.followsRedirects = false
         let subject = OriginSubject(smallest)
         let head: HTTPResponseHead
-        do { head = try await client.head(request, retry: settings.retry) } catch { throw subject.error(error) }
+        do { head = try await client.head(request, retry: settings.retry) } catch {
+            throw subject.error(error)
+        }
         guard (200..<400).contains(head.status) || head.status == 405 else { throw subject.error(head) }
     }
 }
@@ -234,7 +240,9 @@ extension ResolvedModel {
 /// A task's identity where no digest is published: SHA-256 of URL, validator and length.
 func originTask(url: String, validator: String, sizeBytes: UInt64) -> TaskID {
     let digest = Digests.sha256(Array("\(url)|\(validator)|\(sizeBytes)".utf8))
-    guard let identity = Digest(.origin, bytes: digest.bytes) else { preconditionFailure("SHA-256 has 32 bytes") }
+    guard let identity = Digest(.origin, bytes: digest.bytes) else {
+        preconditionFailure("SHA-256 has 32 bytes")
+    }
     return TaskID(identity)
 }
 
@@ -243,15 +251,22 @@ func urlPart(_ text: String) -> String {
     var encoded = ""
     for byte in text.utf8 {
         let scalar = Unicode.Scalar(byte)
-        let isPlain = scalar.isASCII && (scalar.properties.isAlphabetic || (48...57).contains(byte) || "-._~".unicodeScalars.contains(scalar))
-        encoded += isPlain ? String(Character(scalar)) : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
+        let isPlain =
+            scalar.isASCII
+            && (scalar.properties.isAlphabetic || (48...57).contains(byte)
+                || "-._~".unicodeScalars.contains(scalar))
+        encoded +=
+            isPlain
+            ? String(Character(scalar))
+            : "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
     }
     return encoded
 }
 
 /// A path, each part encoded.
 func urlPath(_ path: String) -> String {
-    path.split(separator: "/", omittingEmptySubsequences: false).map { urlPart(String($0)) }.joined(separator: "/")
+    path.split(separator: "/", omittingEmptySubsequences: false).map { urlPart(String($0)) }.joined(
+        separator: "/")
 }
 
 /// `scheme://host:port` of a URL, as written.

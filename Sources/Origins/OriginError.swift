@@ -67,7 +67,9 @@ struct OriginSubject: Sendable {
         let parts = shown.split(separator: "/")
         kind = location.kind
         host = parts.count > 1 ? String(parts[1]) : shown
-        if location.kind == .hub, let place = parts.firstIndex(of: "resolve"), place >= 4, place + 2 < parts.count {
+        if location.kind == .hub, let place = parts.firstIndex(of: "resolve"), place >= 4,
+            place + 2 < parts.count
+        {
             name = "\(parts[place - 2])/\(parts[place - 1])"
             revision = String(parts[place + 1])
             file = parts[(place + 2)...].joined(separator: "/")
@@ -95,7 +97,8 @@ struct OriginSubject: Sendable {
         case ("RevisionNotFound", _):
             return OriginError(
                 .notFoundRevision,
-                "\(name) has no revision ‘\(revision)’ on \(host); name a branch, tag or commit, as in hf://\(name)@main")
+                "\(name) has no revision ‘\(revision)’ on \(host); name a branch, tag or commit, as in hf://\(name)@main"
+            )
         case ("EntryNotFound", _):
             return notFoundFile
         case ("GatedRepo", 401), (_, 401):
@@ -103,7 +106,8 @@ struct OriginSubject: Sendable {
                 .unauthorized,
                 kind == .hub
                     ? "\(host) wants a token for \(name) (401); set HF_TOKEN to a token that can read \(name)"
-                    : "\(name) wants credentials (401); set MARTLET_HTTP_AUTHORIZATION to ‘\(host) <Authorization value>’")
+                    : "\(name) wants credentials (401); set MARTLET_HTTP_AUTHORIZATION to ‘\(host) <Authorization value>’"
+            )
         case ("GatedRepo", _), (_, 403):
             return OriginError(
                 .forbidden,
@@ -122,10 +126,13 @@ struct OriginSubject: Sendable {
                 "\(host) limits the rate of requests (429)\(wait); try again later"
                     + (kind == .hub ? " or set HF_TOKEN, which has a higher limit" : ""))
         case (_, 500...):
-            return OriginError(.unreachable, "\(host) fails to serve \(what) (status \(head.status)); try again later")
+            return OriginError(
+                .unreachable, "\(host) fails to serve \(what) (status \(head.status)); try again later")
         default:
             return OriginError(
-                .invalidResponse, "\(host) answered \(what) with status \(head.status); check that it serves what the reference says")
+                .invalidResponse,
+                "\(host) answered \(what) with status \(head.status); check that it serves what the reference says"
+            )
         }
     }
 
@@ -142,13 +149,15 @@ struct OriginSubject: Sendable {
     var notFoundRepository: OriginError {
         OriginError(
             .notFoundRepository,
-            "\(host) has no model ‘\(name)’ that may be seen here; check the name, or set HF_TOKEN if it is private")
+            "\(host) has no model ‘\(name)’ that may be seen here; check the name, or set HF_TOKEN if it is private"
+        )
     }
     var notFoundFile: OriginError {
         kind == .hub
             ? OriginError(
                 .notFoundFile,
-                "\(name) has no file ‘\(file ?? "")’ at revision ‘\(revision)’; check the path behind hf://\(name)@\(revision)/")
+                "\(name) has no file ‘\(file ?? "")’ at revision ‘\(revision)’; check the path behind hf://\(name)@\(revision)/"
+            )
             : OriginError(.notFoundFile, "there is no file at \(name); check the URL")
     }
     var changed: OriginError {
@@ -156,14 +165,19 @@ struct OriginSubject: Sendable {
     }
     var truncated: OriginError {
         OriginError(
-            .truncated, "\(host) keeps ending \(what) before its length; try again, or check the server and the proxies between")
+            .truncated,
+            "\(host) keeps ending \(what) before its length; try again, or check the server and the proxies between"
+        )
     }
     var rangesUnsupported: OriginError {
         OriginError(
-            .rangesUnsupported, "\(host) does not serve ranges of \(what); it can only be read whole, as one stream")
+            .rangesUnsupported,
+            "\(host) does not serve ranges of \(what); it can only be read whole, as one stream")
     }
     func invalid(_ why: String) -> OriginError {
-        OriginError(.invalidResponse, "\(host) answered \(what) wrongly: \(why); check the server and the proxies between")
+        OriginError(
+            .invalidResponse,
+            "\(host) answered \(what) wrongly: \(why); check the server and the proxies between")
     }
 
     private var what: String { kind == .hub ? (file.map { "\(name)/\($0)" } ?? name) : name }

@@ -3,7 +3,9 @@ import Glibc
 import HTTP
 
 /// Authorization headers, each for one server only. Never printed, never part of a location.
-public struct OriginCredentials: Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+public struct OriginCredentials: Sendable, CustomStringConvertible, CustomDebugStringConvertible,
+    CustomReflectable
+{
     private var values: [String: String] = [:]
 
     /// No credentials.
@@ -23,10 +25,14 @@ public struct OriginCredentials: Sendable, CustomStringConvertible, CustomDebugS
         HTTPURL.origin(of: url).flatMap { values[$0] }
     }
 
+    /// Which servers there are credentials for, and nothing of them.
     public var description: String {
-        values.isEmpty ? "no credentials" : "credentials for \(values.keys.sorted().joined(separator: ", ")) (redacted)"
+        values.isEmpty
+            ? "no credentials" : "credentials for \(values.keys.sorted().joined(separator: ", ")) (redacted)"
     }
+    /// As `description`.
     public var debugDescription: String { description }
+    /// Empty, so that `dump` shows nothing either.
     public var customMirror: Mirror { Mirror(self, children: [(String?, Any)]()) }
 
     /// The header for a request, or none.
@@ -72,7 +78,8 @@ public struct OriginSettings: Sendable {
         if let token {
             guard credentials.set(authorization: "Bearer \(token)", forServerOf: endpoint) else {
                 throw OriginError(
-                    .invalidSetting, "HF_TOKEN holds characters that no token has; set it to the token alone (hf_…)")
+                    .invalidSetting,
+                    "HF_TOKEN holds characters that no token has; set it to the token alone (hf_…)")
             }
         }
         if let text = value("MARTLET_HTTP_AUTHORIZATION") {
@@ -80,19 +87,23 @@ public struct OriginSettings: Sendable {
             guard parts.count == 2,
                 credentials.set(
                     authorization: withoutBlanks(String(parts[1])),
-                    forServerOf: HTTPURL.origin(of: String(parts[0])) != nil ? String(parts[0]) : "https://\(parts[0])")
+                    forServerOf: HTTPURL.origin(of: String(parts[0])) != nil
+                        ? String(parts[0]) : "https://\(parts[0])")
             else {
                 throw OriginError(
                     .invalidSetting,
-                    "MARTLET_HTTP_AUTHORIZATION is malformed; write the server and the header's value, e.g. ‘models.example.com Bearer …’")
+                    "MARTLET_HTTP_AUTHORIZATION is malformed; write the server and the header's value, e.g. ‘models.example.com Bearer …’"
+                )
             }
         }
     }
 
     private static func tokenFile(_ value: (String) -> String?) -> String? {
-        let home = value("HF_HOME") ?? value("XDG_CACHE_HOME").map { $0 + "/huggingface" }
+        let home =
+            value("HF_HOME") ?? value("XDG_CACHE_HOME").map { $0 + "/huggingface" }
             ?? value("HOME").map { $0 + "/.cache/huggingface" }
-        guard let path = value("HF_TOKEN_PATH") ?? home.map({ $0 + "/token" }), let file = fopen(path, "re") else { return nil }
+        guard let path = value("HF_TOKEN_PATH") ?? home.map({ $0 + "/token" }), let file = fopen(path, "re")
+        else { return nil }
         defer { fclose(file) }
         var bytes = [UInt8](repeating: 0, count: 4096)
         let count = fread(&bytes, 1, bytes.count, file)

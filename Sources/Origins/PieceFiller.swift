@@ -15,7 +15,8 @@ struct PieceFiller {
         precondition(range.length > 0 && pieceBytes > 0, "a fetch of nothing")
         precondition(range.end <= fileBytes, "a fetch beyond the file's end")
         precondition(
-            range.offset % UInt64(pieceBytes) == 0 && (range.end % UInt64(pieceBytes) == 0 || range.end == fileBytes),
+            range.offset % UInt64(pieceBytes) == 0
+                && (range.end % UInt64(pieceBytes) == 0 || range.end == fileBytes),
             "a fetch of parts of pieces")
         self.range = range
         self.pieceBytes = UInt64(pieceBytes)

@@ -43,7 +43,8 @@ final class RemoteFetch: HTTPReceiver, @unchecked Sendable {
     private var failuresInARow = 0
 
     init(
-        client: HTTPClient, location: OriginLocation, range: ByteRange, pieceBytes: UInt32, sink: any OriginSink,
+        client: HTTPClient, location: OriginLocation, range: ByteRange, pieceBytes: UInt32,
+        sink: any OriginSink,
         headers: [HTTPHeader], retry: HTTPRetryPolicy, meter: OriginMeter
     ) {
         self.client = client
@@ -89,9 +90,12 @@ final class RemoteFetch: HTTPReceiver, @unchecked Sendable {
         var lines = headers
         if asksRange {
             lines.append(HTTPHeader("Range", "bytes=\(filler.position)-\(filler.range.end - 1)"))
-            if let condition = Validator(location.validator)?.ifRange { lines.append(HTTPHeader("If-Range", condition)) }
+            if let condition = Validator(location.validator)?.ifRange {
+                lines.append(HTTPHeader("If-Range", condition))
+            }
         }
-        let transfer = client.stream(HTTPRequest(.get, location.url, headers: lines), afterNs: afterNs, to: self)
+        let transfer = client.stream(
+            HTTPRequest(.get, location.url, headers: lines), afterNs: afterNs, to: self)
         let isCancelled = control.withLock { control in
             control.transfer = transfer
             return control.isCancelled
@@ -113,11 +117,14 @@ final class RemoteFetch: HTTPReceiver, @unchecked Sendable {
 
     private func faultOfPartial(_ head: HTTPResponseHead) -> OriginError? {
         if Validator(location.validator)?.isContradicted(by: head) ?? false { return subject.changed }
-        guard let answered = head.contentRange else { return subject.invalid("a partial answer without its range") }
+        guard let answered = head.contentRange else {
+            return subject.invalid("a partial answer without its range")
+        }
         if answered.total != location.sizeBytes { return subject.changed }
         guard answered.first == filler.position, answered.last == filler.range.end - 1 else {
             return subject.invalid(
-                "bytes \(answered.first)–\(answered.last) where \(filler.position)–\(filler.range.end - 1) were asked for")
+                "bytes \(answered.first)–\(answered.last) where \(filler.position)–\(filler.range.end - 1) were asked for"
+            )
         }
         return nil
     }
@@ -162,7 +169,8 @@ final class RemoteFetch: HTTPReceiver, @unchecked Sendable {
         if filler.position > positionAtStart { failuresInARow = 0 }
         guard requests < RemoteFetch.requestsMax,
             let delayNs = retry.delayNs(
-                retry: failuresInARow, retryAfterSeconds: later?.retryAfterSeconds, random: .random(in: 0...1))
+                retry: failuresInARow, retryAfterSeconds: later?.retryAfterSeconds, random: .random(in: 0...1)
+            )
         else { return finish(.failure(error)) }
         failuresInARow += 1
         meter.retry()

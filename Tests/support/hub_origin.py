@@ -35,6 +35,7 @@ import hashlib
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -174,6 +175,7 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     state = None
     quiet = False
+    has_tls = False
 
     def log_message(self, format, *arguments):
         if not self.quiet:
@@ -375,7 +377,7 @@ class Handler(BaseHTTPRequestHandler):
             if limit:
                 block = min(block, max(1024, limit // 20))
         own = Bucket()
-        plain = not (rate or total or fault.get("corrupt"))
+        plain = not (self.has_tls or rate or total or fault.get("corrupt"))
         try:
             with open(path, "rb") as file:
                 sent = 0
@@ -420,11 +422,21 @@ def main():
     parser.add_argument("--port-file", help="written once the server listens")
     parser.add_argument("--sha-cache", help="a JSON file that keeps digests over restarts")
     parser.add_argument("--lfs-threshold", type=int, default=10 << 20, help="files from this size on are LFS files")
+    parser.add_argument("--until-stdin-closes", action="store_true",
+                        help="end with the process that holds our standard input, however it ends")
+    parser.add_argument("--certificate", help="serve https with this PEM file of certificate and key")
     parser.add_argument("--quiet", action="store_true", help="log no requests")
     options = parser.parse_args()
     Handler.state = State(options.root, Digests(options.sha_cache), options.lfs_threshold)
     Handler.quiet = options.quiet
     server = Server((options.host, options.port), Handler)
+    if options.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(options.certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Handler.has_tls = True
+    if options.until_stdin_closes:
+        threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
     if options.port_file:
         with open(options.port_file + ".part", "w") as file:
             file.write(str(server.server_address[1]))
