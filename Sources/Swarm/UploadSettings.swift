@@ -25,7 +25,7 @@ public struct UploadSettings: Sendable, Hashable {
     /// child has to begin reading before all are told.
     public var firstChildWaitNs: UInt64?
     /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them itself).
-    public var firstChildMarginNs: UInt64 = 50_000_000
+    public var firstChildMarginNs: UInt64 = 500_000_000
     /// Bounds on what a busy answer asks the child to wait.
     public var retryMinNs: UInt64 = 10_000_000
     /// See `retryMinNs`.
