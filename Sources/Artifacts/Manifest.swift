@@ -40,7 +40,8 @@ public struct Manifest: Hashable, Sendable {
         guard !files.isEmpty else { throw Fault(description: "the manifest of \(reference) has no files") }
         guard files.count <= Limits.manifestFilesMax else {
             throw Fault(
-                description: "the manifest of \(reference) has \(files.count) files; the limit is \(Limits.manifestFilesMax)")
+                description:
+                    "the manifest of \(reference) has \(files.count) files; the limit is \(Limits.manifestFilesMax)")
         }
         let sorted = files.sorted { $0.path < $1.path }
         for (index, file) in sorted.enumerated() {
@@ -51,7 +52,8 @@ public struct Manifest: Hashable, Sendable {
                 throw Fault(description: "the manifest of \(reference) names \(file.path) twice")
             }
             guard file.sizeBytes <= Limits.fileBytesMax else {
-                throw Fault(description: "\(file.path) has \(file.sizeBytes) bytes; the limit is \(Limits.fileBytesMax)")
+                throw Fault(
+                    description: "\(file.path) has \(file.sizeBytes) bytes; the limit is \(Limits.fileBytesMax)")
             }
         }
         self.reference = reference

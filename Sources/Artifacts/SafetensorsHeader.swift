@@ -1,6 +1,7 @@
 /// The header of a safetensors file: which tensor lies in which bytes.
 ///
-/// The file starts with the header's length (8 bytes, little-endian), then the header (JSON), then the tensors' bytes. The header is a
+/// The file starts with the header's length (8 bytes, little-endian), then the header (JSON), then the tensors' bytes.
+/// The header is a
 /// stranger's text: at most 100 MB, at most 64 levels, every tensor inside the file and none over another.
 public struct SafetensorsHeader: Hashable, Sendable {
     /// One tensor.
@@ -31,8 +32,7 @@ public struct SafetensorsHeader: Hashable, Sendable {
     public let dataOffset: UInt64
 
     /// The bytes in front of the tensors (8 and the header), read from a file's first 8 bytes.
-    public static func prefixBytes(first8: some Collection<UInt8>, fileBytes: UInt64) throws(Fault) -> UInt64
-    {
+    public static func prefixBytes(first8: some Collection<UInt8>, fileBytes: UInt64) throws(Fault) -> UInt64 {
         guard first8.count >= 8, fileBytes >= 8 else {
             throw Fault(description: "no safetensors file: shorter than its 8 bytes of length")
         }
@@ -50,7 +50,8 @@ public struct SafetensorsHeader: Hashable, Sendable {
         return 8 + length
     }
 
-    /// Parses a header. `prefix` holds at least the bytes that `prefixBytes` names; `fileBytes` is the whole file's size.
+    /// Parses a header. `prefix` holds at least the bytes that `prefixBytes` names; `fileBytes` is the whole file's
+    /// size.
     public init(prefix: [UInt8], fileBytes: UInt64) throws(Fault) {
         let dataOffset = try SafetensorsHeader.prefixBytes(first8: prefix, fileBytes: fileBytes)
         guard UInt64(prefix.count) >= dataOffset else {
@@ -102,8 +103,7 @@ public struct SafetensorsHeader: Hashable, Sendable {
         self.dataOffset = dataOffset
     }
 
-    private static func tensor(_ name: String, _ reader: inout JSONReader) throws(JSONReader.Fault) -> Tensor
-    {
+    private static func tensor(_ name: String, _ reader: inout JSONReader) throws(JSONReader.Fault) -> Tensor {
         var dtype = ""
         var shape: [UInt64] = []
         var offsets: [UInt64] = []
@@ -124,7 +124,8 @@ public struct SafetensorsHeader: Hashable, Sendable {
         return Tensor(name: name, dtype: dtype, shape: shape, begin: offsets[0], end: offsets[1])
     }
 
-    /// The size a type and shape imply; nil for a type not known here. A product beyond 2⁶⁴ is given as the largest number.
+    /// The size a type and shape imply; nil for a type not known here. A product beyond 2⁶⁴ is given as the largest
+    /// number.
     private static func bytes(_ dtype: String, _ shape: [UInt64]) -> UInt64? {
         let bits: [String: UInt64] = [
             "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16,

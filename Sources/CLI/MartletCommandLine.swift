@@ -3,7 +3,8 @@ import Glibc
 import Observability
 import System
 
-/// The program: takes a command line apart, loads the configuration, runs the command and turns its end into an exit code.
+/// The program: takes a command line apart, loads the configuration, runs the command and turns its end into an exit
+/// code.
 public enum MartletCommandLine {
     static let commands: [Command] = [
         .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .info, .config, .version,

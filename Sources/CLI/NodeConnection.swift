@@ -17,7 +17,8 @@ struct NodeConnection: Sendable {
         let path = context.configuration[Schema.Peer.socket]
         guard let found = try await connect(path) else {
             throw CommandFailure(
-                .unavailable, "no peer answers at \(path); start one with `martlet up` or `martlet peer`, or give --socket")
+                .unavailable,
+                "no peer answers at \(path); start one with `martlet up` or `martlet peer`, or give --socket")
         }
         return NodeConnection(node: NodeClient(found), channel: found, own: nil)
     }

@@ -1,7 +1,8 @@
 import Synchronization
 import System
 
-/// Shows a download on stderr: two live lines on a terminal, a line every few seconds elsewhere. Safe from every thread.
+/// Shows a download on stderr: two live lines on a terminal, a line every few seconds elsewhere. Safe from every
+/// thread.
 public final class ProgressView: Sendable {
     /// How the download ended.
     public enum Outcome: Sendable {
@@ -40,7 +41,8 @@ public final class ProgressView: Sendable {
         state = Mutex(State(renderer: ProgressRenderer(title: title, startNs: clock())))
     }
 
-    /// Takes note of how far it is; draws when the last drawing is old enough. Cheap: call it as often as there is news.
+    /// Takes note of how far it is; draws when the last drawing is old enough. Cheap: call it as often as there is
+    /// news.
     public func update(_ snapshot: ProgressSnapshot) {
         let nowNs = clock()
         state.withLock { state in

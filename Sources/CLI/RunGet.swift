@@ -66,7 +66,9 @@ private func get(
 /// The peer runs elsewhere: it needs to hear where from the root.
 private func absolute(_ path: String) throws -> String {
     if path.hasPrefix("/") { return path }
-    guard let here = getcwd(nil, 0) else { throw CommandFailure(.usage, "the current directory is gone; give --to an absolute path") }
+    guard let here = getcwd(nil, 0) else {
+        throw CommandFailure(.usage, "the current directory is gone; give --to an absolute path")
+    }
     defer { free(here) }
     return path == "." ? String(cString: here) : String(cString: here) + "/" + path
 }

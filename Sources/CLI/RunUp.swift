@@ -4,7 +4,8 @@ import PeerService
 import RPC
 import SchedulerService
 
-/// The body of `martlet up`: manager, scheduler and a peer that may read origins, in one process, until `context.stop` asks it to end.
+/// The body of `martlet up`: manager, scheduler and a peer that may read origins, in one process, until `context.stop`
+/// asks it to end.
 func runUp(_ context: CommandContext) async throws -> ExitCode {
     let configuration = context.configuration
     let listening = [

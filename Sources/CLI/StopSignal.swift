@@ -11,7 +11,8 @@ public final class StopSignal: Sendable {
         /// The service manager.
         case terminate
 
-        /// The exit code of a command that was stopped before it had done its work. Servers that were stopped end with `ok`.
+        /// The exit code of a command that was stopped before it had done its work. Servers that were stopped end with
+        /// `ok`.
         public var exitCode: ExitCode { self == .interrupt ? .interrupted : .terminated }
     }
 

@@ -1,4 +1,5 @@
-/// A configuration file: a strict subset of TOML, so that editors know it and people can comment it (JSON has no comments).
+/// A configuration file: a strict subset of TOML, so that editors know it and people can comment it (JSON has no
+/// comments).
 ///
 ///     # where this host stands
 ///     [peer]

@@ -17,7 +17,8 @@ public struct ConfigurationSources: Sendable {
         }
     }
 
-    /// The file named by `--config`; nil: the one named by MARTLET_CONFIG, or the first that exists in the usual places.
+    /// The file named by `--config`; nil: the one named by MARTLET_CONFIG, or the first that exists in the usual
+    /// places.
     public var file: String?
     /// The flags, in order.
     public var flags: [FlagValue]
@@ -124,7 +125,8 @@ extension Configuration {
         return found
     }
 
-    /// Variables with our prefix that are not configuration: the file's name, the fault injector's (tests), and those that
+    /// Variables with our prefix that are not configuration: the file's name, the fault injector's (tests), and those
+    /// that
     /// Kubernetes sets for services called `martlet…`.
     private static func isForeign(_ variable: String) -> Bool {
         if variable == ConfigurationSources.fileVariable || variable.hasPrefix("MARTLET_FAULT_") {

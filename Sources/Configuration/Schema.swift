@@ -1,6 +1,7 @@
 /// Every key there is: the one place that files, environment, flags, help and documentation are made from.
 ///
-/// A section of the file is a nested enum; its members are typed handles. To add a key, add a member and list it in `all`.
+/// A section of the file is a nested enum; its members are typed handles. To add a key, add a member and list it in
+/// `all`.
 public enum Schema {
     /// Every row, in the order of `martlet config print`.
     public static let all: [ConfigurationKey] =

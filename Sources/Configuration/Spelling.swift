@@ -30,8 +30,7 @@ public enum Spelling {
             for column in 1...right.count {
                 let replaced = previous[column - 1] + (left[row - 1] == right[column - 1] ? 0 : 1)
                 var edits = min(previous[column] + 1, current[column - 1] + 1, replaced)
-                if row > 1, column > 1, left[row - 1] == right[column - 2], left[row - 2] == right[column - 1]
-                {
+                if row > 1, column > 1, left[row - 1] == right[column - 2], left[row - 2] == right[column - 1] {
                     edits = min(edits, beforePrevious[column - 2] + 1)
                 }
                 current.append(edits)

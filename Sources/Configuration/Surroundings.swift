@@ -32,13 +32,15 @@ public struct Surroundings: Sendable {
             hostName: named && !host.isEmpty ? host : "localhost", environment: environment)
     }
 
-    /// Where state is kept: `/var/lib/martlet` for root, otherwise `$XDG_DATA_HOME/martlet` or `~/.local/share/martlet`.
+    /// Where state is kept: `/var/lib/martlet` for root, otherwise `$XDG_DATA_HOME/martlet` or
+    /// `~/.local/share/martlet`.
     public var stateDirectory: String {
         if isRoot { return "/var/lib/martlet" }
         return (absolute("XDG_DATA_HOME") ?? "\(home)/.local/share") + "/martlet"
     }
 
-    /// Where the node's peer can be talked to: `/run/martlet/peer.sock` for root, otherwise `$XDG_RUNTIME_DIR/martlet.sock`,
+    /// Where the node's peer can be talked to: `/run/martlet/peer.sock` for root, otherwise
+    /// `$XDG_RUNTIME_DIR/martlet.sock`,
     /// or a socket in the state directory (never in a directory others can write to).
     public var peerSocket: String {
         if isRoot { return "/run/martlet/peer.sock" }

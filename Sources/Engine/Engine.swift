@@ -32,7 +32,8 @@ public final class Engine: Sendable {
         }
     }
 
-    /// Ends the thread after what is in the mailbox; downloads stay resumable on disk. Blocks: not in the cooperative pool.
+    /// Ends the thread after what is in the mailbox; downloads stay resumable on disk. Blocks: not in the cooperative
+    /// pool.
     public func stop() {
         mailbox.close()
         let running = thread.withLock { thread in

@@ -24,7 +24,8 @@ extension Interpreter {
         downloads[number]?.isOrdered = true
     }
 
-    /// One caller gives up; when none is left and no scheduler ordered it, the download ends and keeps what is verified.
+    /// One caller gives up; when none is left and no scheduler ordered it, the download ends and keeps what is
+    /// verified.
     public func abandon(_ ticket: DownloadTicket) {
         guard let task = downloads[ticket.download], task.outcome == nil else { return }
         guard let done = downloads[ticket.download]?.callers.removeValue(forKey: ticket.caller) else { return }
@@ -321,7 +322,9 @@ extension Interpreter {
         scheduler.send(.forgot(entry.task))
         let (store, log) = (store, log)
         work {
-            do throws(StorageError) { try store.forget(entry.task) } catch { log("cannot forget \(entry.path): \(error)") }
+            do throws(StorageError) { try store.forget(entry.task) } catch {
+                log("cannot forget \(entry.path): \(error)")
+            }
         }
     }
 }

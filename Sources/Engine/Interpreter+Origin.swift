@@ -18,12 +18,16 @@ extension Interpreter {
             machineEvents.append((number, .neighbourhood(offers)))
         case .digests(let task, let digests):
             for place in filesOfTask[task] ?? [] {
-                guard let layout = downloads[place.download]?.manifest.files[Int(place.file.value)].layout else { continue }
+                guard let layout = downloads[place.download]?.manifest.files[Int(place.file.value)].layout else {
+                    continue
+                }
                 let valid = digests.filter { $0.key.value < layout.count }
                 machineEvents.append((place.download, .digests(place.file, valid)))
             }
         case .digestsWithdrawn(let task):
-            for place in filesOfTask[task] ?? [] { machineEvents.append((place.download, .digestsWithdrawn(place.file))) }
+            for place in filesOfTask[task] ?? [] {
+                machineEvents.append((place.download, .digestsWithdrawn(place.file)))
+            }
         case .lease(let lease, let model, let task, let pieces, let whole):
             leased(lease, model, task, pieces, whole: whole)
         case .leaseEnded(let lease):
@@ -38,7 +42,8 @@ extension Interpreter {
 
     private func leased(_ lease: LeaseID, _ model: ModelID, _ task: TaskID, _ pieces: Range<UInt32>, whole: Bool) {
         // A lease for what we no longer download goes back at once, so that another may have it.
-        let giveBack = OriginFailure(code: "not_downloading", description: "this host does not download it", retryable: true)
+        let giveBack = OriginFailure(
+            code: "not_downloading", description: "this host does not download it", retryable: true)
         guard let number = downloadOfModel[model], let download = downloads[number], download.outcome == nil,
             let index = download.manifest.files.firstIndex(where: { $0.task == task }),
             pieces.upperBound <= download.manifest.files[index].layout.count

@@ -18,7 +18,9 @@ extension Interpreter {
 
     /// The link is gone, or the download over: reads of it that wait for a slot end unread.
     func dropWaitingReads(of peer: PeerNumber? = nil, download: DownloadNumber? = nil) {
-        let dropped = readsWaiting.filter { (peer == nil || $0.peer == peer) && (download == nil || $0.download == download) }
+        let dropped = readsWaiting.filter {
+            (peer == nil || $0.peer == peer) && (download == nil || $0.download == download)
+        }
         guard !dropped.isEmpty else { return }
         readsWaiting.removeAll { (peer == nil || $0.peer == peer) && (download == nil || $0.download == download) }
         for read in dropped {

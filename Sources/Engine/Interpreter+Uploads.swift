@@ -97,7 +97,8 @@ extension Interpreter {
         repeat {
             let end = min(start + PeerMessageCodec.mapBitsBytesMax, bits.count)
             let message = PeerMessage<RemoteKey>.map(
-                session: session.session, base: UInt32(start * 8), bits: Array(bits[start..<end]), last: end == bits.count)
+                session: session.session, base: UInt32(start * 8), bits: Array(bits[start..<end]),
+                last: end == bits.count)
             say(message, on: session.link)
             start = end
         } while start < bits.count

@@ -8,7 +8,8 @@ import Workers
 
 /// Carries out what the machines decide: the only place that sees decisions and movers both. It never decides.
 ///
-/// Synchronous and single-threaded: its owner (a thread in production, the loop of a simulation) calls `handle` with a batch of
+/// Synchronous and single-threaded: its owner (a thread in production, the loop of a simulation) calls `handle` with a
+/// batch of
 /// events and the time, and again at `wakeAtNs` at the latest. Nothing in it waits, hashes or touches a disk.
 public final class Interpreter {
     let configuration: EngineConfiguration
@@ -97,11 +98,13 @@ public final class Interpreter {
         let task: TaskID
     }
 
-    /// Puts a host's parts together. `rails` are given by number; those that dial are looked up by their transport's kind.
+    /// Puts a host's parts together. `rails` are given by number; those that dial are looked up by their transport's
+    /// kind.
     public init(
         configuration: EngineConfiguration, rails: [any RailPort], dialing: [TransportKind: RailNumber], arena: Arena,
         store: Store, workers: any WorkerPort, scheduler: any SchedulerPort, origin: any OriginPort,
-        totals: EngineTotalsBox, post: @escaping @Sendable (EngineEvent) -> Void, log: @escaping @Sendable (String) -> Void
+        totals: EngineTotalsBox, post: @escaping @Sendable (EngineEvent) -> Void,
+        log: @escaping @Sendable (String) -> Void
     ) {
         self.configuration = configuration
         self.rails = rails
@@ -155,7 +158,9 @@ public final class Interpreter {
         // The totals' last copy may be older than what happened since.
         if totalsAtNs > nowNs, !downloads.isEmpty { wake = min(wake ?? .max, totalsAtNs) }
         // A rail's mailbox or the workers' queue was full: soon again.
-        if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) { wake = min(wake ?? .max, nowNs + 2_000_000) }
+        if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) {
+            wake = min(wake ?? .max, nowNs + 2_000_000)
+        }
         return wake
     }
 

@@ -64,7 +64,8 @@ struct PeerTable {
     /// The best address we have a rail for: the local transport on the same machine, then RDMA, then TCP.
     func address(of peer: PeerNumber, kinds: Set<TransportKind>, nowNs: UInt64) -> TransportAddress? {
         let entry = self[peer]
-        let order: [TransportKind] = entry.distance == 0 ? [.local, .rdma, .tcp, .simulated] : [.rdma, .tcp, .simulated]
+        let order: [TransportKind] =
+            entry.distance == 0 ? [.local, .rdma, .tcp, .simulated] : [.rdma, .tcp, .simulated]
         let usable = order.compactMap { kind in
             kinds.contains(kind) ? entry.addresses.first { $0.kind == kind } : nil
         }

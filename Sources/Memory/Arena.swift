@@ -8,7 +8,8 @@ import System
 /// and says so in `report`.
 ///
 /// `take`, `give(back:)` and `usage` are safe from any thread, never wait for memory, and allocate nothing. Bytes of a
-/// slot belong to whoever took it. The arena is closed by `close()` or by its last reference, never while slots are out:
+/// slot belong to whoever took it. The arena is closed by `close()` or by its last reference, never while slots are
+/// out:
 /// a NIC may still write there.
 public final class Arena: Sendable {
     /// The arena's number, unique in this process: what slots name it by.
@@ -93,7 +94,8 @@ public final class Arena: Sendable {
         }
     }
 
-    /// Gives a slot back. Nobody, a NIC included, may use its bytes any more. A second time, or in another arena, traps.
+    /// Gives a slot back. Nobody, a NIC included, may use its bytes any more. A second time, or in another arena,
+    /// traps.
     public func give(back slot: Slot) {
         check(slot)
         let order = slot.capacityBytes.trailingZeroBitCount - unitBytes.trailingZeroBitCount

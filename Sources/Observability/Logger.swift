@@ -33,7 +33,8 @@ public enum LogValue: Sendable, Equatable, ExpressibleByStringLiteral, Expressib
 
 /// Says what happens, on stderr: a sentence and fields. A value; copies with more fields are cheap to make.
 ///
-/// Safe from every thread. A line is written at once, whole; a reader that has stalled costs a line, never a wait of more
+/// Safe from every thread. A line is written at once, whole; a reader that has stalled costs a line, never a wait of
+/// more
 /// than 50 ms. Secrets are masked (`Redaction`).
 public struct Logger: Sendable {
     /// The part of the system that speaks: `peer`, `scheduler`.
@@ -95,8 +96,7 @@ public struct Logger: Sendable {
     }
 
     /// What an operator should look at when there is time.
-    public func warning(_ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, LogValue> = [:])
-    {
+    public func warning(_ message: @autoclosure () -> String, _ fields: KeyValuePairs<String, LogValue> = [:]) {
         log(.warning, message(), fields)
     }
 

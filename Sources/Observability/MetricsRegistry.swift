@@ -2,7 +2,8 @@ import Synchronization
 
 /// All instruments with one name, told apart by labels.
 ///
-/// At most 200 combinations of label values; whatever comes after them is counted together under `other`, so that a label
+/// At most 200 combinations of label values; whatever comes after them is counted together under `other`, so that a
+/// label
 /// that grows without bound costs its detail and not the memory.
 public final class MetricFamily<Instrument: MetricInstrument>: Sendable {
     /// The most combinations of label values.
@@ -20,7 +21,8 @@ public final class MetricFamily<Instrument: MetricInstrument>: Sendable {
         if labelNames.isEmpty { _ = instrument([]) }
     }
 
-    /// The instrument with these label values, in the order of the label names. Keep it rather than look it up on hot paths.
+    /// The instrument with these label values, in the order of the label names. Keep it rather than look it up on hot
+    /// paths.
     public subscript(_ values: String...) -> Instrument { instrument(values) }
 
     private func instrument(_ values: [String]) -> Instrument {

@@ -6,7 +6,8 @@ import HTTP
 public final class ObservabilityServer: Sendable {
     private let server: HTTPServer
 
-    /// Listens on a numeric address; port 0 takes a free one. The error's sentence says what to do (port in use, no such address).
+    /// Listens on a numeric address; port 0 takes a free one. The error's sentence says what to do (port in use, no
+    /// such address).
     public init(
         address: String, port: UInt16, metrics: MetricsRegistry, readiness: Readiness
     ) throws(HTTPServer.StartError) {

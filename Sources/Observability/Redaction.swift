@@ -28,7 +28,8 @@ public enum Redaction {
         }
     }
 
-    /// The text without remembered secrets, bearer tokens, user names and passwords in URLs, and signed query parameters.
+    /// The text without remembered secrets, bearer tokens, user names and passwords in URLs, and signed query
+    /// parameters.
     public static func scrub(_ text: String) -> String {
         var bytes = Array(text.utf8)
         let secrets = remembered.withLock { $0 }

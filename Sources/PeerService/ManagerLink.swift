@@ -3,7 +3,8 @@ import ControlAPI
 import Observability
 import RPC
 
-/// The host's membership with the manager, which tells it where schedulers are. Without a manager configured there is none.
+/// The host's membership with the manager, which tells it where schedulers are. Without a manager configured there is
+/// none.
 struct ManagerLink: Sendable {
     private let membership: ManagerMembership
     private let log: Logger

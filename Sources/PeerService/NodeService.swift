@@ -75,7 +75,8 @@ struct NodeService: NodeHandler {
         let stale: Bool
     }
 
-    /// Asks the scheduler; when none answers, what this node has stored under the reference is good enough, and said to be stale.
+    /// Asks the scheduler; when none answers, what this node has stored under the reference is good enough, and said to
+    /// be stale.
     private func resolve(_ request: Wire.GetRequest) async throws -> Resolved {
         let reference: ModelReference
         do throws(ModelReferenceError) {

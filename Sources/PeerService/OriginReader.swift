@@ -130,7 +130,8 @@ private final class OriginFill: OriginSink {
             if let filling = state.filling, filling.offset == pieceOffset {
                 return UnsafeMutableRawBufferPointer(rebasing: arena.bytes(of: filling.slot)[..<lengthBytes])
             }
-            // Paused before the slot is asked for: one freed in between then resumes us once too often, never too seldom.
+            // Paused before the slot is asked for: one freed in between then resumes us once too often, never too
+            // seldom.
             state.isPaused = true
             guard let slot = arena.take(lengthBytes: lengthBytes) else { return nil }
             state.isPaused = false

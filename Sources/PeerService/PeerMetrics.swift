@@ -17,12 +17,14 @@ enum PeerMetrics {
         traffic(metrics, totals)
         state(metrics, parts, totals)
         transports(metrics, rails)
-        metrics.collect("martlet_origin_read_bytes_total", "Bytes read at origins, by kind of origin.", kind: .counter) {
+        metrics.collect("martlet_origin_read_bytes_total", "Bytes read at origins, by kind of origin.", kind: .counter)
+        {
             OriginKind.allCases.map {
                 MetricSample(labels: [("origin", $0.rawValue)], value: origins.counters(of: $0).bytesRead)
             }
         }
-        metrics.collect("martlet_origin_requests_total", "Requests sent to origins, by kind of origin.", kind: .counter) {
+        metrics.collect("martlet_origin_requests_total", "Requests sent to origins, by kind of origin.", kind: .counter)
+        {
             OriginKind.allCases.map {
                 MetricSample(labels: [("origin", $0.rawValue)], value: origins.counters(of: $0).requests)
             }

@@ -69,7 +69,8 @@ public final class PeerServer: Sendable {
         self.log = log
     }
 
-    /// Puts a host together and starts it. Blocks for a moment (memory is pre-faulted, the store is read): call it before serving anything.
+    /// Puts a host together and starts it. Blocks for a moment (memory is pre-faulted, the store is read): call it
+    /// before serving anything.
     public static func start(
         _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
         environment: [String: String], log: Logger
@@ -122,7 +123,8 @@ public final class PeerServer: Sendable {
         let server = try options.servesNode ? listen(configuration, parts: parts) : nil
         let observability = try PeerMetrics.serve(
             configuration, parts: parts, totals: totals, rails: built.rails, workers: workers, origins: origins)
-        scheduler.use(options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
+        scheduler.use(
+            options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
         var tasks = [Task { await scheduler.run(engine: engine) }]
         if let managerLink { tasks.append(Task { await managerLink.run() }) }
         log.info(

@@ -10,7 +10,8 @@ import System
 
 /// The host's one stream to its scheduler, brought up again whenever it breaks.
 ///
-/// What the engine says while no scheduler is attached is not kept: at the next attachment the host says everything again (who it is,
+/// What the engine says while no scheduler is attached is not kept: at the next attachment the host says everything
+/// again (who it is,
 /// what it holds, which leases it still reads under, what it downloads), which is what fills a restarted scheduler.
 final class SchedulerLink: SchedulerPort {
     /// Who we say we are.
@@ -85,7 +86,9 @@ final class SchedulerLink: SchedulerPort {
             do {
                 try await attach(to: address, engine: engine)
             } catch {
-                if !Task.isCancelled { log.warning("scheduler lost", ["scheduler": .text("\(address)"), "reason": .text("\(error)")]) }
+                if !Task.isCancelled {
+                    log.warning("scheduler lost", ["scheduler": .text("\(address)"), "reason": .text("\(error)")])
+                }
             }
             outbox.shut()
             if state.withLock({ state in

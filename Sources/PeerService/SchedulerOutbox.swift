@@ -5,7 +5,8 @@ import Synchronization
 
 /// Messages on their way to the scheduler: bounded, in order, kept pieces of one task gathered into one message.
 ///
-/// Any thread puts in; one task takes. When it overflows nothing is lost: the link is told to attach anew, which says everything again.
+/// Any thread puts in; one task takes. When it overflows nothing is lost: the link is told to attach anew, which says
+/// everything again.
 final class SchedulerOutbox: Sendable {
     private struct State {
         var messages: [Wire.HostMessage] = []

@@ -86,7 +86,9 @@ extension SchedulerDownlink {
             self = .digestsWithdrawn(task)
         case .lease(let wire):
             let (end, overflow) = wire.firstPiece.addingReportingOverflow(wire.pieceCount)
-            guard let model = ModelID(text: wire.model), let task = TaskID(text: wire.task), !overflow else { return nil }
+            guard let model = ModelID(text: wire.model), let task = TaskID(text: wire.task), !overflow else {
+                return nil
+            }
             self = .lease(LeaseID(wire.lease), model, task, wire.firstPiece..<end, whole: wire.whole)
         case .leaseEnded(let wire):
             self = .leaseEnded(LeaseID(wire.lease))

@@ -118,8 +118,7 @@ public struct ProtoReader: Sendable {
     }
 
     /// Reads a packed field of an enumeration behind what `values` holds already.
-    public mutating func packedEnumeration<Value: ProtoEnum>(into values: inout [Value]) throws(ProtobufError)
-    {
+    public mutating func packedEnumeration<Value: ProtoEnum>(into values: inout [Value]) throws(ProtobufError) {
         var numbers: [Int32] = []
         try packed(ProtoInt32.self, into: &numbers)
         for number in numbers { values.append(Value(protoNumber: number)) }

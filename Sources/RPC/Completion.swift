@@ -2,7 +2,8 @@ import Synchronization
 
 /// A value that comes once, awaited by any number of tasks.
 ///
-/// Pending → done. A task that is cancelled while it waits stops waiting; the value stays for others, and for a later wait.
+/// Pending → done. A task that is cancelled while it waits stops waiting; the value stays for others, and for a later
+/// wait.
 final class Completion<Value: Sendable>: Sendable {
     private typealias Waiter = (id: UInt64, continuation: CheckedContinuation<Value?, Never>)
 

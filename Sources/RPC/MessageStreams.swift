@@ -109,8 +109,7 @@ final class MessageSender: Sendable {
         }
     }
 
-    private func start(_ operation: CallHandle.Operations, _ message: [UInt8]) async throws(RPCError) -> Bool
-    {
+    private func start(_ operation: CallHandle.Operations, _ message: [UInt8]) async throws(RPCError) -> Bool {
         guard await turn.enter() else { throw .taskCancelled }
         defer { turn.leave() }
         if let earlier = state.withLock({ $0.underWay }) {

@@ -170,7 +170,8 @@ public final class RPCChannel: Sendable {
         return try decoded(answer, failure: .internalError)
     }
 
-    /// Opens a call of a method with a stream of requests. Neither throws nor suspends: failures come with the first use.
+    /// Opens a call of a method with a stream of requests. Neither throws nor suspends: failures come with the first
+    /// use.
     public func open<Request, Response>(
         _ method: RPCMethod<Request, Response>, options: RPCCallOptions = RPCCallOptions()
     ) -> RPCCall<Request, Response> {

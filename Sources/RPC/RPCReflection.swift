@@ -1,6 +1,7 @@
 /// Tells clients such as grpcurl which services a server has, and what their messages look like.
 ///
-/// Both versions of the interface, `grpc.reflection.v1` and `v1alpha`, which have the same messages. Every server has it.
+/// Both versions of the interface, `grpc.reflection.v1` and `v1alpha`, which have the same messages. Every server has
+/// it.
 struct RPCReflection: Sendable {
     private let services: [String]
     private let files: [String: RPCProtoFile]

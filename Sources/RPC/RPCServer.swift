@@ -22,14 +22,17 @@ public struct RPCListener: Sendable {
 ///
 /// Starting → serving → shutting down → stopped. A server that is dropped goes on serving: only `shutdown` ends it.
 ///
-/// Every call runs its handler in a task of its own, which is cancelled when the caller cancels, its time limit passes, its
-/// connection dies, or the server is shut down. A handler returns to end the call with ok, throws `RPCError` to choose the
+/// Every call runs its handler in a task of its own, which is cancelled when the caller cancels, its time limit passes,
+/// its
+/// connection dies, or the server is shut down. A handler returns to end the call with ok, throws `RPCError` to choose
+/// the
 /// status; `CancellationError` counts as cancelled, any other error as unknown with its description. Handlers must not
 /// block their thread. Health and reflection are always there.
 public final class RPCServer: Sendable {
     /// The server's state.
     ///
-    /// Safety: gRPC's functions on the pointer are thread-safe; it is used under the lock only, and not after destruction.
+    /// Safety: gRPC's functions on the pointer are thread-safe; it is used under the lock only, and not after
+    /// destruction.
     private struct State: @unchecked Sendable {
         var server: OpaquePointer?
         var isShuttingDown = false
@@ -221,9 +224,11 @@ public final class RPCServer: Sendable {
 
     // Shutdown
 
-    /// Takes no more calls, waits `grace` for those that run, then cancels them; returns when their handlers have ended.
+    /// Takes no more calls, waits `grace` for those that run, then cancels them; returns when their handlers have
+    /// ended.
     ///
-    /// Handlers that ignore their cancellation are waited for 5 s more. Idempotent: a second call waits for the first one's
+    /// Handlers that ignore their cancellation are waited for 5 s more. Idempotent: a second call waits for the first
+    /// one's
     /// end. The listeners' ports and sockets are free afterwards.
     public func shutdown(grace: Duration) async {
         health.shutdown()

@@ -38,7 +38,8 @@ public struct RPCIncoming<Message: ProtoMessage>: Sendable, AsyncSequence {
 
 /// The messages that a handler sends to its client.
 ///
-/// A task that is cancelled while it waits stops waiting (`cancelled`); the message may still arrive, and the call goes on.
+/// A task that is cancelled while it waits stops waiting (`cancelled`); the message may still arrive, and the call goes
+/// on.
 public struct RPCOutgoing<Message: ProtoMessage>: Sendable {
     let sender: MessageSender
 

@@ -35,7 +35,8 @@ struct JournalHeader: Hashable, Sendable {
         self.boot = boot
     }
 
-    /// Reads a header; nil when it is short, damaged, of another version, or cut into other pieces than this program cuts.
+    /// Reads a header; nil when it is short, damaged, of another version, or cut into other pieces than this program
+    /// cuts.
     init?(_ bytes: ArraySlice<UInt8>) {
         guard bytes.count >= JournalHeader.sizeBytes else { return nil }
         let whole = Array(bytes.prefix(JournalHeader.sizeBytes))
@@ -59,7 +60,8 @@ struct JournalHeader: Hashable, Sendable {
 
 /// One line of a task's journal, 48 bytes on disk.
 ///
-/// Kind (1 byte), digest algorithm (1), zero (2), piece (4), value (32), zero (4), checksum (4), little-endian. The checksum
+/// Kind (1 byte), digest algorithm (1), zero (2), piece (4), value (32), zero (4), checksum (4), little-endian. The
+/// checksum
 /// continues that of the record before, so a hole or a stale block ends the chain and nothing behind it is believed.
 enum JournalRecord: Hashable, Sendable {
     /// Bytes of a record on disk.

@@ -1,4 +1,5 @@
-/// CRC-32C (Castagnoli), chained: finds torn, stale and damaged records. It proves nothing about pieces; their digests do.
+/// CRC-32C (Castagnoli), chained: finds torn, stale and damaged records. It proves nothing about pieces; their digests
+/// do.
 enum JournalChecksum {
     private static let table: [UInt32] = (0..<256).map { index in
         (0..<8).reduce(UInt32(index)) { value, _ in value & 1 == 1 ? (value >> 1) ^ 0x82f6_3b78 : value >> 1 }

@@ -1,6 +1,7 @@
 import System
 
-/// Why storage could not do as asked: a closed code, one sentence with the remedy, and the kernel's reason where there is one.
+/// Why storage could not do as asked: a closed code, one sentence with the remedy, and the kernel's reason where there
+/// is one.
 public struct StorageError: Error, Sendable, CustomStringConvertible {
     /// The closed set of reasons.
     public enum Code: String, Sendable, Hashable, CaseIterable {

@@ -13,7 +13,8 @@ public protocol StorageFaults: Sendable {
 
 /// A disk that is full once so many bytes were written. For tests only.
 ///
-/// Allocations succeed, as on a file system that cannot preallocate, so that the failure comes in the middle of a download:
+/// Allocations succeed, as on a file system that cannot preallocate, so that the failure comes in the middle of a
+/// download:
 /// the harder way. With `failsAllocations` they count and fail too.
 public final class DiskFullAfter: StorageFaults {
     private let leftBytes: Atomic<Int64>
@@ -25,7 +26,8 @@ public final class DiskFullAfter: StorageFaults {
         self.failsAllocations = failsAllocations
     }
 
-    /// The disk that `MARTLET_FAULT_DISK_FULL_AFTER=<bytes>` asks for, in tests of whole processes; nil where it is not set.
+    /// The disk that `MARTLET_FAULT_DISK_FULL_AFTER=<bytes>` asks for, in tests of whole processes; nil where it is not
+    /// set.
     public static func fromEnvironment() -> DiskFullAfter? {
         guard let text = CurrentProcess.environment("MARTLET_FAULT_DISK_FULL_AFTER"), let bytes = Int64(text)
         else {

@@ -12,7 +12,8 @@ import System
 ///             tmp/                        half-made things; emptied when the store is opened
 ///             aside/                      what could not be trusted; the last four are kept for people to look at
 /// ```
-/// Directories are 0700 and files 0600; published files are 0444. All calls are synchronous and thread-safe and may block on the disk.
+/// Directories are 0700 and files 0600; published files are 0444. All calls are synchronous and thread-safe and may
+/// block on the disk.
 public final class Store: Sendable {
     let directories: StoreDirectories
     let configuration: StoreConfiguration
@@ -48,7 +49,8 @@ public final class Store: Sendable {
     /// Gives the directory to others as a process that dies does.
     func unlock() { lock.withLock { $0 = nil } }
 
-    /// Makes what downloads have kept so far survive a crash of the machine (a crash of the process it survives anyway).
+    /// Makes what downloads have kept so far survive a crash of the machine (a crash of the process it survives
+    /// anyway).
     public func checkpoint() throws(StorageError) {
         for file in contents.withLock({ Array($0.tasks.values) }) { try file.checkpoint() }
     }
@@ -57,7 +59,8 @@ public final class Store: Sendable {
 
     /// Creates a task, or resumes it with the pieces that are provably there; a published one is returned as it is.
     ///
-    /// Makes room first (see `makeRoom`) and gives the file its blocks, so that a full disk is known early. Until `pause`, publication or
+    /// Makes room first (see `makeRoom`) and gives the file its blocks, so that a full disk is known early. Until
+    /// `pause`, publication or
     /// `forget` the task and its models are not evicted. After a crash of the machine this reads doubtful pieces back.
     /// - Returns: the same object for the same task.
     /// - Throws: `.noSpace`; `.conflict` when the task is known with another size; `.unwritable`, `.io`.
@@ -114,7 +117,8 @@ public final class Store: Sendable {
         }
     }
 
-    /// Ends a download, one for each `open`, that is to be resumed some other time: its pieces stay and are served, but its model
+    /// Ends a download, one for each `open`, that is to be resumed some other time: its pieces stay and are served, but
+    /// its model
     /// may be evicted.
     public func pause(_ task: TaskID) { self.task(task)?.pause() }
 

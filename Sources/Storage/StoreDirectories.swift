@@ -16,8 +16,7 @@ final class StoreDirectories: Sendable {
     let log: @Sendable (String) -> Void
     private let names = Atomic<UInt64>(0)
 
-    init(_ configuration: StoreConfiguration, log: @escaping @Sendable (String) -> Void) throws(StorageError)
-    {
+    init(_ configuration: StoreConfiguration, log: @escaping @Sendable (String) -> Void) throws(StorageError) {
         path = configuration.directory
         faults = configuration.faults
         boot = configuration.boot

@@ -1,9 +1,11 @@
 import Artifacts
 
 extension Store {
-    /// Begins the download of a model: writes it down, holds it, makes room for what is not here yet, and opens its files.
+    /// Begins the download of a model: writes it down, holds it, makes room for what is not here yet, and opens its
+    /// files.
     ///
-    /// All or nothing: after a failure nothing is held or open (the model stays written down). One `endDownload` for each success.
+    /// All or nothing: after a failure nothing is held or open (the model stays written down). One `endDownload` for
+    /// each success.
     /// - Returns: the manifest's files, in its order.
     /// - Throws: as `record`, `makeRoom` and `open`.
     public func beginDownload(

@@ -33,12 +33,16 @@ public struct PlacedFile: Sendable, Hashable {
 }
 
 extension Store {
-    /// Places a complete model's files under a directory, each at once (temporary name, then rename), creating directories as needed.
+    /// Places a complete model's files under a directory, each at once (temporary name, then rename), creating
+    /// directories as needed.
     ///
-    /// Paths never leave the directory: they are opened part by part beneath it, through no symbolic link; a symbolic link in
-    /// a file's place is replaced, not followed. An equal file stays; another is replaced. Copies are synced. What was placed
+    /// Paths never leave the directory: they are opened part by part beneath it, through no symbolic link; a symbolic
+    /// link in
+    /// a file's place is replaced, not followed. An equal file stays; another is replaced. Copies are synced. What was
+    /// placed
     /// before a failure stays, and the next call goes on from there.
-    /// - Throws: `.unknownModel`; `.incomplete`; `.unwritable`, `.noSpace`, `.badPath` or `.io` naming the file; `.io` too when the mode asked
+    /// - Throws: `.unknownModel`; `.incomplete`; `.unwritable`, `.noSpace`, `.badPath` or `.io` naming the file; `.io`
+    ///   too when the mode asked
     ///   for cannot work there.
     public func export(
         _ id: ModelID, to directory: String, mode: ExportMode = .auto
@@ -137,7 +141,8 @@ extension Store {
                 try directories.tasks.link(task.name(TaskFile.publishedName), to: place, temporary)
                 return .hardlink
             } catch {
-                // Some file systems answer "not permitted" where they have no hard links; a real refusal comes again below.
+                // Some file systems answer "not permitted" where they have no hard links; a real refusal comes again
+                // below.
                 guard mode == .auto, error.fileReason == .unsupported || error.fileReason == .forbidden else {
                     throw error
                 }

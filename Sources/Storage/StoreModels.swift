@@ -16,9 +16,11 @@ struct ModelEntry: Sendable {
 }
 
 extension Store {
-    /// Writes down a model, so that its tasks are known to belong together; again with other words for the same content replaces it.
+    /// Writes down a model, so that its tasks are known to belong together; again with other words for the same content
+    /// replaces it.
     ///
-    /// - Throws: `.invalid` when `model` is not the manifest's identity or its words cannot be written; `.noSpace`, `.io`.
+    /// - Throws: `.invalid` when `model` is not the manifest's identity or its words cannot be written; `.noSpace`,
+    ///   `.io`.
     public func record(_ manifest: Manifest, model: ModelID, nowSeconds: Int64) throws(StorageError) {
         guard manifest.model == model else {
             throw StorageError(
@@ -178,7 +180,8 @@ extension StoreContents {
         return mine.keys.compactMap { tasks[$0] }
     }
 
-    /// Takes a model that nobody uses out of the lists and retires its tasks; nil, and nothing changed, when it is in use.
+    /// Takes a model that nobody uses out of the lists and retires its tasks; nil, and nothing changed, when it is in
+    /// use.
     mutating func takeOut(_ id: ModelID) -> [TaskFile]? {
         guard let entry = models[id], entry.holds == 0 else { return nil }
         let files = exclusiveTasks(of: id)
@@ -207,8 +210,7 @@ func recoverModels(_ directories: StoreDirectories) throws(Errno) -> [ModelID: M
             manifest: manifest, isPinned: names.contains(manifest.model.pinName),
             lastUsedSeconds: status.modifiedNs / 1_000_000_000)
     }
-    for name in names where name.hasSuffix(".pinned") && !models.keys.contains(where: { $0.pinName == name })
-    {
+    for name in names where name.hasSuffix(".pinned") && !models.keys.contains(where: { $0.pinName == name }) {
         try directories.models.removeTree(name)
     }
     return models

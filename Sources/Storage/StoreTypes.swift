@@ -13,7 +13,8 @@ public struct StoreConfiguration: Sendable {
     /// The boot to believe journals of; tests pretend another.
     public var boot: BootID
 
-    /// Describes a store: by default no budget, 256 MiB left free, faults as the environment says (tests only), this boot.
+    /// Describes a store: by default no budget, 256 MiB left free, faults as the environment says (tests only), this
+    /// boot.
     public init(
         directory: String, budgetBytes: UInt64? = nil, freeBytesMin: UInt64 = 256 << 20,
         faults: (any StorageFaults)? = DiskFullAfter.fromEnvironment(), boot: BootID = .current()

@@ -7,16 +7,23 @@ import System
 ///
 /// A piece is written in full, then a record with its digest is appended to the journal; nothing is synced on the way.
 /// That is safe because of what each kind of crash takes away:
-/// - **The process dies** (`kill -9`). Everything written is in the kernel's page cache. A record was written after its piece,
+/// - **The process dies** (`kill -9`). Everything written is in the kernel's page cache. A record was written after its
+///   piece,
 ///   so a whole record proves a whole piece. A torn record at the end fails its checksum and is cut off.
-/// - **The machine dies.** Of what was not synced, any part may be missing, in any order. The journal's header names the boot; under
-///   another boot, only pieces covered by a checkpoint (file synced, then the record, then the journal synced) are believed
-///   as they are. The others are read and digested again, and held only if the digest is that of their record. The records' chained
+/// - **The machine dies.** Of what was not synced, any part may be missing, in any order. The journal's header names
+///   the boot; under
+///   another boot, only pieces covered by a checkpoint (file synced, then the record, then the journal synced) are
+///   believed
+///   as they are. The others are read and digested again, and held only if the digest is that of their record. The
+///   records' chained
 ///   checksums end the journal at the first hole.
-/// - **A published file** was synced before its `complete` record, and the record before the rename. The record holds the time of
-///   the last modification: a file changed behind our back (through an exported hard link) is noticed at the next start.
+/// - **A published file** was synced before its `complete` record, and the record before the rename. The record holds
+///   the time of
+///   the last modification: a file changed behind our back (through an exported hard link) is noticed at the next
+///   start.
 ///
-/// All calls may block on the disk and may come from any thread, several at once, except that of a rail or of the cooperative pool.
+/// All calls may block on the disk and may come from any thread, several at once, except that of a rail or of the
+/// cooperative pool.
 public final class TaskFile: Sendable {
     static let partialName = "data.partial"
     static let publishedName = "data"
@@ -73,7 +80,8 @@ public final class TaskFile: Sendable {
     ///   - digest: the digest of these bytes, which the caller has computed.
     /// - Returns: false when the piece was held already with this digest; nothing was written.
     ///   A piece held with another digest (which must have been withdrawn) is dropped, then kept anew.
-    /// - Throws: `.noSpace`, `.io` (nothing is recorded; may be tried again); `.conflict` when the task is not open or another
+    /// - Throws: `.noSpace`, `.io` (nothing is recorded; may be tried again); `.conflict` when the task is not open or
+    ///   another
     ///   thread is writing the piece with another digest; `.unknownTask` when it was forgotten.
     @discardableResult
     public func keep(

@@ -58,9 +58,12 @@ extension TaskFile {
 
     /// Checks the whole file against its digest and, if it is right, makes it immutable under its final name.
     ///
-    /// Reads and digests what `advanceHash` has not; syncs the file; so call it on a worker thread. A published task is published at once.
-    /// - Parameter expected: the published digest; where nil, the task's own digest of content, if it has one, is checked.
-    /// - Throws: `.incomplete` when pieces are missing; `.conflict` while another thread publishes it; `.noSpace`, `.io`.
+    /// Reads and digests what `advanceHash` has not; syncs the file; so call it on a worker thread. A published task is
+    /// published at once.
+    /// - Parameter expected: the published digest; where nil, the task's own digest of content, if it has one, is
+    ///   checked.
+    /// - Throws: `.incomplete` when pieces are missing; `.conflict` while another thread publishes it; `.noSpace`,
+    ///   `.io`.
     public func publish(expected: Digest?) throws(StorageError) -> PublishOutcome {
         let expected = expected ?? (wholeAlgorithm == nil ? nil : task.digest)
         guard let file = try beginPublishing() else { return .published(expected) }

@@ -33,7 +33,8 @@ extension Download {
 
     /// The wantable piece that the fewest linked neighbours have, among those that a usable parent has.
     ///
-    /// Ties fall at random, so that peers which start together ask for different pieces. The search begins at a random piece and
+    /// Ties fall at random, so that peers which start together ask for different pieces. The search begins at a random
+    /// piece and
     /// is bounded: it stops after `rarestExaminedMax` pieces, and after `rarestSinglesMax` that only one neighbour has.
     private mutating func rarestPiece(at usable: [Int]) -> Int? {
         let wordCount = wantable.words.count
@@ -127,8 +128,7 @@ extension Download {
     }
 
     /// Where a want that this parent has not answered is, or nil: its answer crossed our taking it back.
-    private func wanted(_ peer: PeerNumber, _ address: PieceAddress) -> (place: Int, number: Int, copy: Int)?
-    {
+    private func wanted(_ peer: PeerNumber, _ address: PieceAddress) -> (place: Int, number: Int, copy: Int)? {
         guard let place = place(of: peer), numbering.contains(address) else { return nil }
         let number = numbering.number(address)
         guard let copy = flights[number]?.copies.firstIndex(where: { $0.peer == peer }),
@@ -137,7 +137,8 @@ extension Download {
         return (place, number, copy)
     }
 
-    /// A grant is read at once. One for a want taken back is given up unread; a second one for the same read is ignored.
+    /// A grant is read at once. One for a want taken back is given up unread; a second one for the same read is
+    /// ignored.
     mutating func granted(
         _ peer: PeerNumber, _ address: PieceAddress, _ grant: GrantID, leaseUntilNs: UInt64, _ nowNs: UInt64
     ) {

@@ -80,7 +80,8 @@ extension Download {
         }
     }
 
-    /// When to send a `tick` at the latest; nil when nothing waits for time. Always later than the last event's time, except
+    /// When to send a `tick` at the latest; nil when nothing waits for time. Always later than the last event's time,
+    /// except
     /// that a changed budget asks for one at once.
     public var wakeAtNs: UInt64? {
         guard isStarted, !isOver else { return nil }

@@ -2,7 +2,8 @@ import Artifacts
 
 /// Verification: what happens to a piece once it lies in a slot.
 extension Download {
-    /// Whether arrived pieces are still worth keeping: not after a failure. A cancelled download keeps what it already has.
+    /// Whether arrived pieces are still worth keeping: not after a failure. A cancelled download keeps what it already
+    /// has.
     private var keepsPieces: Bool { ending == nil || ending == .cancelled }
 
     /// A piece lies in a slot: the first copy goes to a worker, any other is thrown away.
@@ -103,7 +104,8 @@ extension Download {
         case .peer(let peer):
             guard let place = place(of: peer), parents[place].state != .excluded else { return }
             if files[file].phase != .fetching || nowNs < files[file].forgiveUntilNs {
-                // Digests changed under way; the parent may not have heard. What it has of the file is asked for afresh.
+                // Digests changed under way; the parent may not have heard. What it has of the file is asked for
+                // afresh.
                 if parents[place].isUp {
                     closeSession(place, address.file)
                     parents[place].sessions[address.file] = Parent.Session(

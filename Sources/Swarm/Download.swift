@@ -2,9 +2,12 @@ import Artifacts
 
 /// One download of a model as a machine: events and the time go in, actions come out.
 ///
-/// It asks many parents at once for the rarest pieces first, reads what they grant, has every piece verified against a digest
-/// that came by way of the scheduler, keeps it, tells the others, and has each file checked as a whole before it is published.
-/// It reads the origin only under a lease, and without neighbours or leases it just waits. It has no clock, socket, buffer or
+/// It asks many parents at once for the rarest pieces first, reads what they grant, has every piece verified against a
+/// digest
+/// that came by way of the scheduler, keeps it, tells the others, and has each file checked as a whole before it is
+/// published.
+/// It reads the origin only under a lease, and without neighbours or leases it just waits. It has no clock, socket,
+/// buffer or
 /// thread; the same events, times and seed give the same actions.
 ///
 /// ```
@@ -15,13 +18,18 @@ import Artifacts
 /// The parts have their own pictures: `Parent`, `Flight`, `FileState`, `OriginLease`.
 ///
 /// Contract with the interpreter:
-/// - Actions are done in order. `keep` and `discard` free an arrived piece's slot; every `read` is answered by exactly one
-///   `readEnded`, every `fetchOrigin` by exactly one `originEnded` after its last `originPiece`, every `keep` by exactly one of
-///   `kept`, `mismatched`, `keepFailed`, every `publish` by exactly one of its three answers. An event that breaks this traps.
-/// - What a remote peer says, and what may cross our own words on their way, never traps: answers to wants taken back, maps of
+/// - Actions are done in order. `keep` and `discard` free an arrived piece's slot; every `read` is answered by exactly
+///   one
+///   `readEnded`, every `fetchOrigin` by exactly one `originEnded` after its last `originPiece`, every `keep` by
+///   exactly one of
+///   `kept`, `mismatched`, `keepFailed`, every `publish` by exactly one of its three answers. An event that breaks this
+///   traps.
+/// - What a remote peer says, and what may cross our own words on their way, never traps: answers to wants taken back,
+///   maps of
 ///   files closed, links up or down twice, leases unknown.
 ///
-/// Threading: a value; one owner at a time. Cost: an event is O(parents + pieces in flight), a want O(pieces / 64 + 4096).
+/// Threading: a value; one owner at a time. Cost: an event is O(parents + pieces in flight), a want O(pieces / 64 +
+/// 4096).
 public struct Download: Sendable {
     enum Ending: Sendable, Hashable {
         case finished
@@ -76,7 +84,8 @@ public struct Download: Sendable {
 
     /// Bytes of slots it may have in flight: a piece counts from its want until it is kept or discarded.
     ///
-    /// Pieces read at the origin count too, but are paced by the interpreter. Less than a piece means a pause. After raising it
+    /// Pieces read at the origin count too, but are paced by the interpreter. Less than a piece means a pause. After
+    /// raising it
     /// send a `tick` (`wakeAtNs` asks for one at once).
     public var budgetBytes: Int {
         didSet { if budgetBytes > oldValue { budgetChanged = true } }

@@ -10,7 +10,8 @@ public enum DownloadAction: Sendable, Hashable {
     case drop(PeerNumber, reason: String)
     /// Tell a parent of our interest in a file.
     case open(PeerNumber, FileIndex)
-    /// End our session on a file there: the file is complete, or a fresh session follows. Reads still running end as usual.
+    /// End our session on a file there: the file is complete, or a fresh session follows. Reads still running end as
+    /// usual.
     case close(PeerNumber, FileIndex)
     /// Ask for a piece; answered by `granted`, `busy`, `absent` or `linkDown`.
     case want(PeerNumber, PieceAddress)
@@ -18,14 +19,16 @@ public enum DownloadAction: Sendable, Hashable {
     case withdraw(PeerNumber, PieceAddress)
     /// Read the piece into a fresh slot; answered by `readEnded`. The interpreter releases the grant afterwards.
     case read(PeerNumber, PieceAddress, GrantID)
-    /// Read these pieces at the origin into fresh slots, as they become free; answered by `originPiece`… and `originEnded`.
+    /// Read these pieces at the origin into fresh slots, as they become free; answered by `originPiece`… and
+    /// `originEnded`.
     case fetchOrigin(LeaseID, FileIndex, Range<UInt32>, whole: Bool)
     /// Stop reading under a lease; answered by `originEnded`.
     case stopOrigin(LeaseID)
     /// Hash the piece in its slot, compare when there is something to compare with, store, journal, free the slot.
     /// Answered by `kept`, `mismatched` or `keepFailed`.
     case keep(PieceAddress, expected: Digest?, from: PieceSource)
-    /// Free the slot of an arrived piece without keeping it. The source says which slot: of two copies one may be in `keep`.
+    /// Free the slot of an arrived piece without keeping it. The source says which slot: of two copies one may be in
+    /// `keep`.
     case discard(PieceAddress, from: PieceSource)
     /// Tell the scheduler what we now hold; `digest` when the piece came from the origin (we are its trusted reader).
     case announce(PieceAddress, digest: Digest?)

@@ -8,7 +8,8 @@ public enum DownloadRole: Sendable, Hashable {
 
 /// The bounds and time-outs of one download. All durations are nanoseconds.
 public struct DownloadSettings: Sendable, Hashable {
-    /// Bytes of slots that may be in flight at first: from a piece's want until it is kept or discarded. 256 MiB: 64 pieces of 4 MiB.
+    /// Bytes of slots that may be in flight at first: from a piece's want until it is kept or discarded. 256 MiB: 64
+    /// pieces of 4 MiB.
     public var budgetBytes = 256 << 20
     /// Links up or coming up at once.
     public var linksMax = 32
@@ -22,7 +23,8 @@ public struct DownloadSettings: Sendable, Hashable {
     public var backoffNs: UInt64 = 200_000_000
     /// Longest wait before a reconnect.
     public var backoffMaxNs: UInt64 = 20_000_000_000
-    /// Files opened at once on one link. The parent's own bound (`UploadSettings.sessionsPerLinkMax`) is over all our downloads.
+    /// Files opened at once on one link. The parent's own bound (`UploadSettings.sessionsPerLinkMax`) is over all our
+    /// downloads.
     public var sessionsPerLinkMax = 64
     /// A parent that was told of our interest must answer with a map (or `unknown`) by then.
     public var mapTimeoutNs: UInt64 = 10_000_000_000
@@ -48,13 +50,15 @@ public struct DownloadSettings: Sendable, Hashable {
     public var absentLiesMax = 3
     /// How many picks in a thousand choose a parent at random, so that a parent that became fast is noticed.
     public var probesPerMille = 30
-    /// The end game begins when at most so many pieces are missing and all of them are in flight; it bounds what it can waste.
+    /// The end game begins when at most so many pieces are missing and all of them are in flight; it bounds what it can
+    /// waste.
     public var endGamePiecesMax = 8
     /// How long a piece is in flight before the end game asks a second parent for it.
     public var endGameAgeNs: UInt64 = 500_000_000
     /// How long a file that does not match its published digest waits for new piece digests.
     public var newDigestsTimeoutNs: UInt64 = 60_000_000_000
-    /// How long after digests were withdrawn a wrong piece is not held against the parent that sent it (it may not know yet).
+    /// How long after digests were withdrawn a wrong piece is not held against the parent that sent it (it may not know
+    /// yet).
     public var withdrawalGraceNs: UInt64 = 10_000_000_000
 
     /// The defaults above.

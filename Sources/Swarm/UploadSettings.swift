@@ -1,8 +1,10 @@
 /// The bounds and time-outs of a host's upload side. All durations are nanoseconds.
 public struct UploadSettings: Sendable, Hashable {
-    /// Upload slots: exports and grants at once, over all children. 16 readers of a few hundred MB/s fill a 25 Gb/s port.
+    /// Upload slots: exports and grants at once, over all children. 16 readers of a few hundred MB/s fill a 25 Gb/s
+    /// port.
     public var slotsMax = 16
-    /// Upload slots one child's link may have at once. At least a child's `DownloadSettings.wantsPerParentMax` to be of use.
+    /// Upload slots one child's link may have at once. At least a child's `DownloadSettings.wantsPerParentMax` to be of
+    /// use.
     public var slotsPerLinkMax = 4
     /// Sessions one link may have open, over all its downloads.
     public var sessionsPerLinkMax = 1024
@@ -14,17 +16,21 @@ public struct UploadSettings: Sendable, Hashable {
     public var queueWaitNs: UInt64 = 500_000_000
     /// How long a child may read under a grant; then it is revoked.
     public var leaseNs: UInt64 = 30_000_000_000
-    /// Offences (leases not released in time, wants beyond the rules) after which a link is dropped; a good release takes one off.
+    /// Offences (leases not released in time, wants beyond the rules) after which a link is dropped; a good release
+    /// takes one off.
     public var offencesMax = 3
     /// New pieces are told at the latest so long after they were kept …
     public var haveWaitNs: UInt64 = 5_000_000
     /// … or once so many wait.
     public var haveBatchMax = 64
-    /// Whether a new piece is told to one child first, and to the others once that child has read it: a source that many wait
-    /// for then sends each piece once, and the children the copies. nil: told to all at once. Otherwise how long the first
+    /// Whether a new piece is told to one child first, and to the others once that child has read it: a source that
+    /// many wait
+    /// for then sends each piece once, and the children the copies. nil: told to all at once. Otherwise how long the
+    /// first
     /// child has to begin reading before all are told.
     public var firstChildWaitNs: UInt64?
-    /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them itself).
+    /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them
+    /// itself).
     public var firstChildMarginNs: UInt64 = 500_000_000
     /// Bounds on what a busy answer asks the child to wait.
     public var retryMinNs: UInt64 = 10_000_000
