@@ -87,7 +87,8 @@ public final class ManagerMembership: Sendable {
     }
 
     private func attach(to address: RPCAddress) async throws(RPCError) {
-        let channel = try RPCChannel(to: address, credentials: settings.credentials, options: ControlLimits.channel)
+        let channel = try RPCChannel(
+            to: address, credentials: settings.credentials, options: ControlLimits.channel)
         defer { channel.close() }
         let call = ManagerClient(channel).attach()
         defer { call.cancel() }

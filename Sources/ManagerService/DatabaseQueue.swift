@@ -20,11 +20,37 @@ final class DatabaseQueue: Sendable {
         var batchesSaved: UInt64 = 0
     }
 
-    private let queue = DispatchQueue(label: "martlet.database")
+    private let queue: DispatchQueue
     private let owned: Owned
     private let state = Mutex(State())
 
-    init(_ database: sending RegistryDatabase) { owned = Owned(database: database) }
+    private init(_ queue: DispatchQueue, _ owned: Owned) {
+        self.queue = queue
+        self.owned = owned
+    }
+
+    /// Opens the file, and reads all its rows.
+    static func open(path: String) async throws(DatabaseError) -> (DatabaseQueue, RegistryRows) {
+        let queue = DispatchQueue(label: "martlet.database")
+        let opened = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<(DatabaseQueue, RegistryRows), DatabaseError>, Never>)
+            in
+            queue.async {
+                continuation.resume(
+                    returning: Result { () throws(DatabaseError) in
+                        let database = try RegistryDatabase(path: path)
+                        do throws(DatabaseError) {
+                            let rows = try database.load()
+                            return (DatabaseQueue(queue, Owned(database: database)), rows)
+                        } catch {
+                            database.close()
+                            throw error
+                        }
+                    })
+            }
+        }
+        return try opened.get()
+    }
 
     /// Why the last batch is not saved yet; nil when all is well.
     var failure: DatabaseError? { state.withLock { $0.failure } }
@@ -34,7 +60,9 @@ final class DatabaseQueue: Sendable {
     /// Has rows saved soon, in order. Returns at once; false when too many wait already.
     func post(_ changes: [RegistryAction]) -> Bool {
         let (isTaken, isFirst) = state.withLock { state in
-            guard state.waiting.count + changes.count <= DatabaseQueue.waitingMax else { return (false, false) }
+            guard state.waiting.count + changes.count <= DatabaseQueue.waitingMax else {
+                return (false, false)
+            }
             let isFirst = state.waiting.isEmpty || state.failure != nil
             state.waiting += changes
             return (true, isFirst)
@@ -45,7 +73,8 @@ final class DatabaseQueue: Sendable {
 
     /// Waits until everything posted is durable; throws when it is not.
     func flush() async throws(DatabaseError) {
-        let failure = await withCheckedContinuation { (continuation: CheckedContinuation<DatabaseError?, Never>) in
+        let failure = await withCheckedContinuation {
+            (continuation: CheckedContinuation<DatabaseError?, Never>) in
             queue.async { [self] in
                 saveWaiting()
                 continuation.resume(returning: state.withLock { $0.failure })

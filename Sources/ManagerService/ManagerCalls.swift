@@ -9,7 +9,8 @@ struct ManagerCalls: ManagerHandler {
     let log: Logger
 
     func attach(
-        requests: RPCIncoming<Wire.MemberMessage>, responses: RPCOutgoing<Wire.ManagerMessage>, context: RPCServerContext
+        requests: RPCIncoming<Wire.MemberMessage>, responses: RPCOutgoing<Wire.ManagerMessage>,
+        context: RPCServerContext
     ) async throws {
         guard let first = try await requests.receive() else { return }
         guard case .register(let wire) = first.kind else {
@@ -19,7 +20,10 @@ struct ManagerCalls: ManagerHandler {
         let stream = core.attach(member)
         log.info(
             "member registered",
-            ["name": .text(member.key.name), "role": .text("\(member.key.role)"), "cluster": .text(member.key.cluster)])
+            [
+                "name": .text(member.key.name), "role": .text("\(member.key.role)"),
+                "cluster": .text(member.key.cluster),
+            ])
         do {
             try await serve(stream, requests, responses)
         } catch {
@@ -68,7 +72,8 @@ struct ManagerCalls: ManagerHandler {
         Wire.ListClustersResponse(clusters: core.clusters.map(\.wire))
     }
 
-    func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster {
+    func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster
+    {
         try await core.put(request.name, ClusterSettings(wire: request.settings)).wire
     }
 }

@@ -20,7 +20,9 @@ public struct ManagerConfiguration: Sendable {
     public var outboxMax = 1_024
 
     /// A manager with built-in limits.
-    public init(listen: RPCAddress, database: String, cluster: String, credentials: RPCCredentials = .insecure) {
+    public init(
+        listen: RPCAddress, database: String, cluster: String, credentials: RPCCredentials = .insecure
+    ) {
         self.listen = listen
         self.database = database
         self.cluster = cluster
@@ -31,7 +33,8 @@ public struct ManagerConfiguration: Sendable {
     public init(_ configuration: Configuration, credentials: RPCCredentials) {
         let listen = configuration[Schema.Manager.listen]
         self.init(
-            listen: .tcp(host: listen.host, port: listen.port), database: configuration[Schema.Manager.database],
+            listen: .tcp(host: listen.host, port: listen.port),
+            database: configuration[Schema.Manager.database],
             cluster: configuration[Schema.Cluster.name], credentials: credentials)
         metricsListen = configuration[Schema.Manager.metricsListen]
         let leaseMs = UInt32(clamping: Int64(configuration[Schema.Manager.lease] / .milliseconds(1)))

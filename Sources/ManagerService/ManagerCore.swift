@@ -32,7 +32,8 @@ final class ManagerCore: Sendable {
     /// Begins a member's stream; it may be over at once, refused.
     func attach(_ member: Member) -> Stream {
         let stream = state.withLock { state in
-            let stream = Stream(session: MemberSession(state.nextSession), outbox: StreamOutbox(limit: outboxMax))
+            let stream = Stream(
+                session: MemberSession(state.nextSession), outbox: StreamOutbox(limit: outboxMax))
             state.nextSession += 1
             state.outboxes[stream.session] = stream.outbox
             return stream
@@ -82,7 +83,8 @@ final class ManagerCore: Sendable {
             }
         }
         if !rows.isEmpty, !database.post(rows) {
-            refusal = RegistryFailure(.tooMany, "the manager's database does not take changes; see its log, free its disk")
+            refusal = RegistryFailure(
+                .tooMany, "the manager's database does not take changes; see its log, free its disk")
         }
         let ended = closed.keys.sorted().compactMap { session in
             state.failures[session] = closed[session]
@@ -92,7 +94,8 @@ final class ManagerCore: Sendable {
     }
 
     private func send(
-        _ session: MemberSession, _ message: Wire.ManagerMessage, _ state: State, _ closed: inout [MemberSession: RPCError]
+        _ session: MemberSession, _ message: Wire.ManagerMessage, _ state: State,
+        _ closed: inout [MemberSession: RPCError]
     ) {
         guard let outbox = state.outboxes[session], !outbox.put(CollectionOfOne(message)) else { return }
         closed[session] = RPCError(.aborted, "the member does not read what the manager says; attach anew")

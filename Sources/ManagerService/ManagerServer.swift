@@ -21,70 +21,62 @@ public final class ManagerServer: Sendable {
     /// Where its metrics are, when they are served.
     public var metricsPort: UInt16? { observability?.port }
 
-    /// Opens the database, listens and serves. Blocks for a moment while it reads the database: call it before serving anything.
+    /// Opens the database, listens and serves.
     ///
     /// Throws `DatabaseError` (in use, damaged, newer), `RPCError` (port in use) or the metrics server's error, each with a
     /// sentence that says what to do.
-    public static func start(_ configuration: ManagerConfiguration, log: Logger) throws -> ManagerServer {
-        try ManagerServer(configuration, log)
+    public static func start(_ configuration: ManagerConfiguration, log: Logger) async throws -> ManagerServer
+    {
+        let (database, rows) = try await DatabaseQueue.open(path: configuration.database)
+        do {
+            return try ManagerServer(configuration, database, rows, log)
+        } catch {
+            _ = await database.close()
+            throw error
+        }
     }
 
     /// The same, from the process's configuration.
     public static func start(
         _ configuration: Configuration, credentials: RPCCredentials, log: Logger
-    ) throws -> ManagerServer {
-        try ManagerServer(ManagerConfiguration(configuration, credentials: credentials), log)
+    ) async throws -> ManagerServer {
+        try await start(ManagerConfiguration(configuration, credentials: credentials), log: log)
     }
 
-    private init(_ configuration: ManagerConfiguration, _ log: Logger) throws {
-        self.log = log
-        let (queue, registry) = try ManagerServer.open(configuration)
-        database = queue
-        let core = ManagerCore(registry, database: queue, outboxMax: configuration.outboxMax)
-        self.core = core
+    private init(
+        _ configuration: ManagerConfiguration, _ database: DatabaseQueue, _ rows: RegistryRows, _ log: Logger
+    ) throws {
+        let registry = Registry(
+            settings: configuration.settings, clusters: rows.clusters, members: rows.members,
+            nowNs: MonotonicClock.nowNs(), unixMs: WallClock.nowMilliseconds())
+        let core = ManagerCore(registry, database: database, outboxMax: configuration.outboxMax)
         // A new database gets its cluster; one that is there keeps its settings.
-        if !registry.clusters.contains(where: { $0.name == configuration.cluster }),
+        if !rows.clusters.contains(where: { $0.name == configuration.cluster }),
             let failure = core.handle(.putCluster(name: configuration.cluster, ClusterSettings()))
         {
-            Task { _ = await queue.close() }
             throw failure.rpc
         }
-        do {
+        // Before the gRPC server: this one is easily taken back.
+        let observability = try configuration.metricsListen.map {
+            try ManagerMetrics.serve($0, core: core, database: database)
+        }
+        do throws(RPCError) {
             server = try RPCServer.start(
                 listeners: [RPCListener(configuration.listen, credentials: configuration.credentials)],
                 services: [.manager(ManagerCalls(core: core, log: log))],
                 options: ControlLimits.server(callsMax: configuration.settings.membersMax))
         } catch {
-            Task { _ = await queue.close() }
+            observability?.stop()
             throw error
         }
-        do {
-            observability = try configuration.metricsListen.map {
-                try ManagerMetrics.serve($0, core: core, database: queue)
-            }
-        } catch {
-            let server = server
-            Task {
-                await server.shutdown(grace: .zero)
-                _ = await queue.close()
-            }
-            throw error
-        }
+        self.core = core
+        self.database = database
+        self.observability = observability
+        self.log = log
         ticking = Task { await core.tick() }
         log.info(
             "manager is up",
             ["listens": .text("\(server.addresses[0])"), "database": .text(configuration.database)])
-    }
-
-    private static func open(
-        _ configuration: ManagerConfiguration
-    ) throws(DatabaseError) -> (DatabaseQueue, Registry) {
-        let database = try RegistryDatabase(path: configuration.database)
-        let (clusters, members) = try database.load()
-        let registry = Registry(
-            settings: configuration.settings, clusters: clusters, members: members, nowNs: MonotonicClock.nowNs(),
-            unixMs: WallClock.nowMilliseconds())
-        return (DatabaseQueue(database), registry)
     }
 
     /// Ends it: members' streams are closed, everything is saved. Takes a few seconds at most.

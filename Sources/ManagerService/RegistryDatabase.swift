@@ -1,5 +1,11 @@
 import Registry
 
+/// What the database holds.
+struct RegistryRows: Sendable {
+    var clusters: [Cluster]
+    var members: [Member]
+}
+
 /// The registry's rows in SQLite: write-ahead log, one transaction a batch. Every call may block.
 ///
 /// The file is locked for one manager: a second one is told so at its start.
@@ -19,14 +25,16 @@ final class RegistryDatabase {
 
     private func prepare() throws(DatabaseError) {
         // Exclusive: kept from the first access until the close, so that two managers cannot both think themselves the one.
-        try connection.execute("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
+        try connection.execute(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
         try connection.execute("BEGIN EXCLUSIVE; COMMIT")
         var verdict = ""
         try connection.run("PRAGMA quick_check(1)") { row throws(DatabaseError) in verdict = row.text(0) }
         guard verdict == "ok" else {
             throw DatabaseError(
                 .corrupt,
-                "the database \(connection.path) is damaged (\(verdict)); restore it from a copy, or move it away to begin anew")
+                "the database \(connection.path) is damaged (\(verdict)); restore it from a copy, or move it away to begin anew"
+            )
         }
         var version: Int64 = 0
         try connection.run("PRAGMA user_version") { row throws(DatabaseError) in version = row.integer(0) }
@@ -57,7 +65,7 @@ final class RegistryDatabase {
     }
 
     /// All rows.
-    func load() throws(DatabaseError) -> (clusters: [Cluster], members: [Member]) {
+    func load() throws(DatabaseError) -> RegistryRows {
         var clusters: [Cluster] = []
         try connection.run(
             """
@@ -66,7 +74,8 @@ final class RegistryDatabase {
             """
         ) { row throws(DatabaseError) in
             let settings = ClusterSettings(
-                neighbourhoodSize: UInt32(clamping: row.integer(1)), leasePieces: UInt32(clamping: row.integer(2)),
+                neighbourhoodSize: UInt32(clamping: row.integer(1)),
+                leasePieces: UInt32(clamping: row.integer(2)),
                 uploadSlots: UInt32(clamping: row.integer(3)), heartbeatMs: UInt32(clamping: row.integer(4)))
             clusters.append(
                 Cluster(
@@ -85,11 +94,12 @@ final class RegistryDatabase {
                 Member(
                     key: MemberKey(cluster: row.text(0), role: role, name: row.text(2)),
                     incarnation: UInt64(bitPattern: row.integer(3)),
-                    addresses: row.text(4).split(separator: "\n").map(String.init), zone: row.text(5), rack: row.text(6),
+                    addresses: row.text(4).split(separator: "\n").map(String.init), zone: row.text(5),
+                    rack: row.text(6),
                     machine: row.text(7), version: row.text(8), isLive: row.integer(9) != 0,
                     lastSeenUnixMs: UInt64(bitPattern: row.integer(10))))
         }
-        return (clusters, members)
+        return RegistryRows(clusters: clusters, members: members)
     }
 
     /// Makes the rows durable, all or none.
@@ -114,9 +124,11 @@ final class RegistryDatabase {
         try connection.run(
             "INSERT OR REPLACE INTO cluster VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
-                .text(cluster.name), .integer(Int64(settings.neighbourhoodSize)), .integer(Int64(settings.leasePieces)),
+                .text(cluster.name), .integer(Int64(settings.neighbourhoodSize)),
+                .integer(Int64(settings.leasePieces)),
                 .integer(Int64(settings.uploadSlots)), .integer(Int64(settings.heartbeatMs)),
-                .integer(Int64(bitPattern: cluster.createdUnixMs)), .integer(Int64(bitPattern: cluster.version)),
+                .integer(Int64(bitPattern: cluster.createdUnixMs)),
+                .integer(Int64(bitPattern: cluster.version)),
             ])
     }
 
@@ -128,7 +140,8 @@ final class RegistryDatabase {
             [
                 .text(member.key.cluster), .integer(Int64(member.key.role.rawValue)), .text(member.key.name),
                 .integer(Int64(bitPattern: member.incarnation)), .text(addresses), .text(member.zone),
-                .text(member.rack), .text(member.machine), .text(member.version), .integer(member.isLive ? 1 : 0),
+                .text(member.rack), .text(member.machine), .text(member.version),
+                .integer(member.isLive ? 1 : 0),
                 .integer(Int64(bitPattern: member.lastSeenUnixMs)),
             ])
     }

@@ -17,7 +17,8 @@ final class SQLiteConnection {
             if let opened { sqlite3_close_v2(opened) }
             throw DatabaseError(
                 .cannotOpen,
-                "cannot open the database \(path): \(why); is its directory there, and writable? [sqlite: \(result)]")
+                "cannot open the database \(path): \(why); is its directory there, and writable? [sqlite: \(result)]"
+            )
         }
         handle = opened
         martlet_sqlite_prepare_connection(opened, busyMs)
@@ -90,15 +91,20 @@ final class SQLiteConnection {
         switch result & 0xFF {
         case SQLITE_BUSY, SQLITE_LOCKED:
             return DatabaseError(
-                .locked, "the database \(path) is in use by another process; stop that manager, or set manager.database: \(why)")
+                .locked,
+                "the database \(path) is in use by another process; stop that manager, or set manager.database: \(why)"
+            )
         case SQLITE_CORRUPT, SQLITE_NOTADB:
             return DatabaseError(
-                .corrupt, "\(path) is no database, or is damaged; restore it from a copy, or move it away to begin anew: \(why)")
+                .corrupt,
+                "\(path) is no database, or is damaged; restore it from a copy, or move it away to begin anew: \(why)"
+            )
         case SQLITE_FULL:
             return DatabaseError(.full, "the disk of the database \(path) is full; free some space: \(why)")
         case SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_PERM:
             return DatabaseError(
-                .cannotOpen, "the database \(path) cannot be written; check its directory's permissions: \(why)")
+                .cannotOpen,
+                "the database \(path) cannot be written; check its directory's permissions: \(why)")
         default:
             return DatabaseError(.failed, "the database \(path) failed: \(why)")
         }

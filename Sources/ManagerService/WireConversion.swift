@@ -15,7 +15,8 @@ extension Member {
         }
         self.init(
             key: MemberKey(cluster: wire.cluster, role: role, name: wire.name), incarnation: wire.incarnation,
-            addresses: wire.addresses, zone: wire.zone, rack: wire.rack, machine: wire.machine, version: wire.version)
+            addresses: wire.addresses, zone: wire.zone, rack: wire.rack, machine: wire.machine,
+            version: wire.version)
     }
 
     var wire: Wire.Member {
@@ -27,7 +28,8 @@ extension Member {
             }
         return Wire.Member(
             role: role, name: key.name, incarnation: incarnation, cluster: key.cluster, addresses: addresses,
-            zone: zone, rack: rack, machine: machine, version: version, live: isLive, lastSeenUnixMs: lastSeenUnixMs)
+            zone: zone, rack: rack, machine: machine, version: version, live: isLive,
+            lastSeenUnixMs: lastSeenUnixMs)
     }
 }
 
@@ -35,7 +37,8 @@ extension ClusterSettings {
     init(wire: Wire.ClusterSettings?) {
         let wire = wire ?? Wire.ClusterSettings()
         self.init(
-            neighbourhoodSize: wire.neighbourhoodSize, leasePieces: wire.leasePieces, uploadSlots: wire.uploadSlots,
+            neighbourhoodSize: wire.neighbourhoodSize, leasePieces: wire.leasePieces,
+            uploadSlots: wire.uploadSlots,
             heartbeatMs: wire.heartbeatMs)
     }
 

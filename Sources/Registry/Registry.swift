@@ -34,7 +34,8 @@ public struct Registry: Sendable {
 
     /// Starts from saved rows.
     public init(
-        settings: RegistrySettings = .init(), clusters: [Cluster], members: [Member], nowNs: UInt64, unixMs: UInt64
+        settings: RegistrySettings = .init(), clusters: [Cluster], members: [Member], nowNs: UInt64,
+        unixMs: UInt64
     ) {
         self.settings = settings
         self.nowNs = nowNs
@@ -112,14 +113,17 @@ public struct Registry: Sendable {
         actions.append(.saveMember(live))
         actions.append(.renew(session, leaseMs: leaseMs(member.key.cluster)))
         if !isSame(known?.member, live) { noteChange(of: member.key) }
-        if !changed.contains(member.key.cluster) { actions.append(.configure(session, configuration(for: member.key))) }
+        if !changed.contains(member.key.cluster) {
+            actions.append(.configure(session, configuration(for: member.key)))
+        }
     }
 
     private func fault(_ member: Member) -> RegistryFailure? {
         let key = member.key
         guard clusterRows[key.cluster] != nil else {
             let known = clusterRows.keys.sorted().prefix(5).joined(separator: ", ")
-            let sentence = "there is no cluster ‘\(key.cluster.prefix(64))’; the manager knows \(known): set one of them"
+            let sentence =
+                "there is no cluster ‘\(key.cluster.prefix(64))’; the manager knows \(known): set one of them"
             return RegistryFailure(.unknownCluster, sentence)
         }
         guard HostID(key.name) != nil else {
@@ -242,7 +246,8 @@ public struct Registry: Sendable {
     private func configuration(for key: MemberKey) -> DynamicConfiguration {
         let members = rows.values.lazy.map(\.member).filter { $0.key.cluster == key.cluster }
         let cluster = clusterRows[key.cluster]!
-        let liveHosts = key.role == .scheduler ? members.filter { $0.isLive && $0.key.role != .scheduler }.count : 0
+        let liveHosts =
+            key.role == .scheduler ? members.filter { $0.isLive && $0.key.role != .scheduler }.count : 0
         return DynamicConfiguration(
             version: cluster.version, cluster: cluster.name,
             schedulers: members.filter { $0.key.role == .scheduler }.sorted { $0.key < $1.key },

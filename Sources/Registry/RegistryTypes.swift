@@ -93,7 +93,8 @@ public struct ClusterSettings: Sendable, Hashable {
 
     /// Sets limits.
     public init(
-        neighbourhoodSize: UInt32 = 0, leasePieces: UInt32 = 0, uploadSlots: UInt32 = 0, heartbeatMs: UInt32 = 0
+        neighbourhoodSize: UInt32 = 0, leasePieces: UInt32 = 0, uploadSlots: UInt32 = 0,
+        heartbeatMs: UInt32 = 0
     ) {
         self.neighbourhoodSize = neighbourhoodSize
         self.leasePieces = leasePieces
@@ -114,7 +115,8 @@ public struct Cluster: Sendable, Hashable {
     public var version: UInt64
 
     /// Describes a cluster.
-    public init(name: String, settings: ClusterSettings = .init(), createdUnixMs: UInt64, version: UInt64 = 1) {
+    public init(name: String, settings: ClusterSettings = .init(), createdUnixMs: UInt64, version: UInt64 = 1)
+    {
         self.name = name
         self.settings = settings
         self.createdUnixMs = createdUnixMs

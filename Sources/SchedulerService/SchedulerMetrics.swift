@@ -25,7 +25,9 @@ enum SchedulerMetrics {
         gauge(metrics, "learning", "1 while it only listens after its start.", core) { $0.learning ? 1 : 0 }
         counter(metrics, "leases_granted", "Origin leases granted.", core) { $0.leasesGranted }
         counter(metrics, "pieces_leased", "Pieces in granted leases.", core) { $0.piecesLeased }
-        counter(metrics, "leases_adopted", "Leases taken over from hosts after a restart.", core) { $0.leasesAdopted }
+        counter(metrics, "leases_adopted", "Leases taken over from hosts after a restart.", core) {
+            $0.leasesAdopted
+        }
         counter(metrics, "leases_lost", "Leases whose holder was lost or excluded.", core) { $0.leasesLost }
         counter(metrics, "leases_failed", "Leases returned with a failure.", core) { $0.leasesFailed }
         counter(metrics, "resolve_orders", "Orders to ask an origin.", core) { $0.resolveOrders }
@@ -33,12 +35,15 @@ enum SchedulerMetrics {
         counter(metrics, "resolve_replies_stale", "Of those, from memory.", core) { $0.resolveRepliesStale }
         counter(metrics, "neighbourhoods", "Neighbourhoods sent.", core) { $0.neighbourhoods }
         counter(metrics, "digests_sent", "Piece digests sent.", core) { $0.digestsSent }
-        counter(metrics, "digests_withdrawn", "Tasks whose digests were withdrawn.", core) { $0.digestsWithdrawn }
+        counter(metrics, "digests_withdrawn", "Tasks whose digests were withdrawn.", core) {
+            $0.digestsWithdrawn
+        }
         counter(metrics, "blames", "Accusations of hosts by hosts.", core) { $0.blames }
         counter(metrics, "refusals", "Models refused.", core) { $0.refusals }
         counter(metrics, "dropped", "Messages that were late or made no sense.", core) { $0.dropped }
         metrics.collect(
-            "martlet_scheduler_streams_overflown_total", "Streams ended because their host did not read.", kind: .counter
+            "martlet_scheduler_streams_overflown_total", "Streams ended because their host did not read.",
+            kind: .counter
         ) { [MetricSample(value: core.streamsOverflown)] }
         metrics.collect("martlet_scheduler_manager_attached", "1 while the manager knows it.", kind: .gauge) {
             [MetricSample(value: UInt64(membership?.isAttached == true ? 1 : 0))]
@@ -54,7 +59,9 @@ enum SchedulerMetrics {
         _ metrics: MetricsRegistry, _ name: String, _ help: String, _ core: SchedulerCore,
         _ read: @escaping @Sendable (SchedulerSnapshot) -> UInt64
     ) {
-        metrics.collect("martlet_scheduler_\(name)", help, kind: .gauge) { [MetricSample(value: read(core.snapshot))] }
+        metrics.collect("martlet_scheduler_\(name)", help, kind: .gauge) {
+            [MetricSample(value: read(core.snapshot))]
+        }
     }
 
     private static func counter(

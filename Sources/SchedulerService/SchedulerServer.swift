@@ -115,7 +115,8 @@ public final class SchedulerServer: Sendable {
             },
             onNote: { note in
                 switch note {
-                case .attached(let address): log.info("attached to the manager", ["manager": .text("\(address)")])
+                case .attached(let address):
+                    log.info("attached to the manager", ["manager": .text("\(address)")])
                 case .lost(let address, let reason):
                     log.warning("manager lost", ["manager": .text("\(address)"), "reason": .text(reason)])
                 }

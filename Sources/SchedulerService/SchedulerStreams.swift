@@ -11,7 +11,8 @@ struct SchedulerStreams: SchedulerHandler {
     let log: Logger
 
     func attach(
-        requests: RPCIncoming<Wire.HostMessage>, responses: RPCOutgoing<Wire.SchedulerMessage>, context: RPCServerContext
+        requests: RPCIncoming<Wire.HostMessage>, responses: RPCOutgoing<Wire.SchedulerMessage>,
+        context: RPCServerContext
     ) async throws {
         guard let first = try await requests.receive() else { return }
         guard case .hello(let hello) = first.kind else {
@@ -52,7 +53,9 @@ struct SchedulerStreams: SchedulerHandler {
             }
             group.addTask {
                 while let message = try await requests.receive() {
-                    if let event = try SchedulerEvent(wire: message, of: stream.session) { core.handle(event) }
+                    if let event = try SchedulerEvent(wire: message, of: stream.session) {
+                        core.handle(event)
+                    }
                 }
             }
             defer { group.cancelAll() }

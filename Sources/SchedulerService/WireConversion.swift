@@ -16,7 +16,9 @@ extension Manifest {
         for file in wire.files {
             var published: Digest?
             if let text = file.publishedDigest {
-                guard let digest = Digest(text: text) else { throw fault("‘\(text.prefix(80))’ is no digest") }
+                guard let digest = Digest(text: text) else {
+                    throw fault("‘\(text.prefix(80))’ is no digest")
+                }
                 published = digest
             }
             files.append(
@@ -82,9 +84,12 @@ extension HostInfo {
         guard wire.addresses.count <= 32, wire.addresses.allSatisfy({ $0.utf8.count <= 256 }) else {
             throw fault("\(wire.host) has more than 32 addresses, or one of more than 256 bytes")
         }
-        guard wire.role == .seed || wire.role == .peer else { throw fault("\(wire.host) does not say its role") }
+        guard wire.role == .seed || wire.role == .peer else {
+            throw fault("\(wire.host) does not say its role")
+        }
         self.init(
-            host: try HostID(wire: wire.host), incarnation: wire.incarnation, role: wire.role == .seed ? .seed : .peer,
+            host: try HostID(wire: wire.host), incarnation: wire.incarnation,
+            role: wire.role == .seed ? .seed : .peer,
             addresses: wire.addresses, zone: wire.zone, rack: wire.rack, machine: wire.machine,
             uploadSlots: wire.uploadSlots)
     }
@@ -103,12 +108,15 @@ extension HeldLease {
 extension HeldTask {
     init(wire: Wire.HeldTask) throws(RPCError) {
         let task = try TaskID(wire: wire.task)
-        guard wire.sizeBytes <= Limits.fileBytesMax else { throw fault("\(task) is larger than any file may be") }
+        guard wire.sizeBytes <= Limits.fileBytesMax else {
+            throw fault("\(task) is larger than any file may be")
+        }
         let layout = PieceLayout(fileBytes: wire.sizeBytes)
         guard let pieces = PieceSet(capacity: layout.count, bytes: wire.pieces) else {
             throw fault("the piece map of \(task) does not fit its size")
         }
-        self.init(task: task, sizeBytes: wire.sizeBytes, pieces: pieces, digests: try pieceDigests(wire.digests))
+        self.init(
+            task: task, sizeBytes: wire.sizeBytes, pieces: pieces, digests: try pieceDigests(wire.digests))
     }
 }
 
@@ -118,7 +126,9 @@ private func pieceDigests(_ bytes: [UInt8]) throws(RPCError) -> [Digest] {
     var found: [Digest] = []
     found.reserveCapacity(bytes.count / 32)
     for start in stride(from: 0, to: bytes.count, by: 32) {
-        guard let digest = Digest(.blake3, bytes: bytes[start..<start + 32]) else { throw fault("a digest is cut short") }
+        guard let digest = Digest(.blake3, bytes: bytes[start..<start + 32]) else {
+            throw fault("a digest is cut short")
+        }
         found.append(digest)
     }
     return found
@@ -127,7 +137,8 @@ private func pieceDigests(_ bytes: [UInt8]) throws(RPCError) -> [Digest] {
 extension Scheduling.Failure {
     init(wire: Wire.Failure) {
         self.init(
-            code: String(wire.code.prefix(64)), sentence: String(wire.sentence.prefix(1_000)), retryable: wire.retryable)
+            code: String(wire.code.prefix(64)), sentence: String(wire.sentence.prefix(1_000)),
+            retryable: wire.retryable)
     }
 
     var wire: Wire.Failure { Wire.Failure(code: code, sentence: sentence, retryable: retryable) }
@@ -142,7 +153,8 @@ extension SchedulerEvent {
             var models: [HeldModel] = []
             for held in wire.models {
                 let resolved = try ResolvedModel(model: held.model, manifest: held.manifest)
-                models.append(HeldModel(model: resolved.model, manifest: resolved.manifest, complete: held.complete))
+                models.append(
+                    HeldModel(model: resolved.model, manifest: resolved.manifest, complete: held.complete))
             }
             var tasks: [HeldTask] = []
             for held in wire.tasks { tasks.append(try HeldTask(wire: held)) }
@@ -171,7 +183,8 @@ extension SchedulerEvent {
             self = .leaseReturned(session, LeaseID(wire.lease), failure: failure, needsWhole: wire.needsWhole)
         case .blame(let wire):
             self = .blame(
-                session, parent: try HostID(wire: wire.host), try TaskID(wire: wire.task), PieceIndex(wire.piece))
+                session, parent: try HostID(wire: wire.host), try TaskID(wire: wire.task),
+                PieceIndex(wire.piece))
         case .load(let wire):
             let load = HostLoad(
                 uploadsRunning: wire.uploadsRunning, sentBytesPerSecond: wire.sentBytesPerSecond,
@@ -194,7 +207,8 @@ extension SchedulerMessage {
         case .resolveReply(let request, .success(let resolved), let stale):
             .resolveReply(
                 Wire.ResolveReply(
-                    request: request, model: resolved.model.description, manifest: resolved.manifest.wire, stale: stale))
+                    request: request, model: resolved.model.description, manifest: resolved.manifest.wire,
+                    stale: stale))
         case .resolveReply(let request, .failure(let failure), let stale):
             .resolveReply(Wire.ResolveReply(request: request, failure: failure.wire, stale: stale))
         case .fetchOrder(let model, let manifest):

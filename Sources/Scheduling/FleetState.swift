@@ -172,7 +172,9 @@ struct TaskState {
     }
 
     mutating func lease(_ pieces: Range<UInt32>) {
-        for piece in pieces where leased.insert(PieceIndex(piece)) && !isHeld(PieceIndex(piece)) { openCount -= 1 }
+        for piece in pieces where leased.insert(PieceIndex(piece)) && !isHeld(PieceIndex(piece)) {
+            openCount -= 1
+        }
     }
 
     mutating func unlease(_ pieces: Range<UInt32>) -> HoldingChange {

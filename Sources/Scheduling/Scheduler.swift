@@ -193,7 +193,8 @@ public struct Scheduler: Sendable {
     private mutating func schedulePushes() {
         for model in inOrder(unpushed) {
             models[model]!.wantsPush = false
-            let earliestNs = models[model]!.pushedNs.map { $0 + settings.neighbourhoodMs * 1_000_000 } ?? nowNs
+            let earliestNs =
+                models[model]!.pushedNs.map { $0 + settings.neighbourhoodMs * 1_000_000 } ?? nowNs
             timers.schedule(.push(model), atNs: max(nowNs, earliestNs))
         }
         unpushed = []

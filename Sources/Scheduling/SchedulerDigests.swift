@@ -6,7 +6,9 @@ import Artifacts
 /// peers' are taken from their inventories only while no trusted one is known, which is how a restarted scheduler
 /// learns them again. Peers that disagree make a piece unknown, and it is read again.
 extension Scheduler {
-    mutating func learnDigests(_ number: HostNumber, _ id: TaskID, _ pieces: [PieceIndex], _ digests: [Digest]) {
+    mutating func learnDigests(
+        _ number: HostNumber, _ id: TaskID, _ pieces: [PieceIndex], _ digests: [Digest]
+    ) {
         let own = hosts[number]!.leases.compactMap { leases[$0] }.filter { $0.task == id }
         let isSeed = hosts[number]!.isSeed
         var doubtful: [PieceIndex] = []
@@ -78,7 +80,10 @@ extension Scheduler {
             let part = pieces[start..<end].filter { known[$0] != nil }
             counters.digestsSent += UInt64(part.count)
             if !part.isEmpty {
-                send(host, .digests(id, pieces: part.map { PieceIndex($0) }, digests: part.map { known[$0]!.digest }))
+                send(
+                    host,
+                    .digests(id, pieces: part.map { PieceIndex($0) }, digests: part.map { known[$0]!.digest })
+                )
             }
             start = end
         }

@@ -59,7 +59,9 @@ extension Scheduler {
         sessions[session] = nil
         if hosts[number]!.requestsWaiting > 0 {
             hosts[number]!.requestsWaiting = 0
-            for reference in references.keys { references[reference]!.waiting.removeAll { $0.session == session } }
+            for reference in references.keys {
+                references[reference]!.waiting.removeAll { $0.session == session }
+            }
         }
         hosts[number]!.session = nil
         let lost = orders.values.filter { references[$0]?.order?.session == session }.sorted()
@@ -95,14 +97,17 @@ extension Scheduler {
 
     mutating func endInventoryWait(_ session: SessionID) {
         guard let number = sessions[session], !hosts[number]!.hasReported else { return }
-        let reason = "host \(hosts[number]!.info.host) did not finish its inventory in \(settings.inventoryMs) ms"
+        let reason =
+            "host \(hosts[number]!.info.host) did not finish its inventory in \(settings.inventoryMs) ms"
         actions.append(.close(session, reason: reason))
         detach(session)
     }
 
     // MARK: Inventory
 
-    mutating func takeInventory(_ number: HostNumber, _ heldModels: [HeldModel], _ heldTasks: [HeldTask], last: Bool) {
+    mutating func takeInventory(
+        _ number: HostNumber, _ heldModels: [HeldModel], _ heldTasks: [HeldTask], last: Bool
+    ) {
         for held in heldModels {
             guard know(held.model, held.manifest) else { continue }
             learnReference(held)
@@ -116,7 +121,8 @@ extension Scheduler {
                 continue
             }
             var pieces = held.pieces
-            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task] {
+            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task]
+            {
                 pieces.formUnion(earlier)
             }
             setHoldings(number, held.task, pieces)
@@ -127,7 +133,9 @@ extension Scheduler {
         hosts[number]!.hasReported = true
         let listed = hosts[number]!.listed
         hosts[number]!.listed = []
-        for task in hosts[number]!.held.keys.filter({ !listed.contains($0) }) { setHoldings(number, task, nil) }
+        for task in hosts[number]!.held.keys.filter({ !listed.contains($0) }) {
+            setHoldings(number, task, nil)
+        }
         for lease in hosts[number]!.leases.sorted() where leases[lease]!.settlesNs == .max { endLease(lease) }
         markActiveModelsDirty()
         endLearningIfDone()
@@ -187,7 +195,7 @@ extension Scheduler {
         guard change.unheld != 0 || change.hasOpened || !change.exposed.isEmpty else { return }
         for model in tasks[task]!.models {
             models[model]!.unheld += change.unheld
-            for (host, count) in change.exposed { 
+            for (host, count) in change.exposed {
                 let before = models[model]!.exposed[host] ?? 0
                 models[model]!.exposed[host] = max(0, before + count)
             }

@@ -5,7 +5,9 @@ extension Scheduler {
     /// Grants leases of a model in rounds, one for each reader a round, as long as any may have one.
     mutating func grantLeases(_ id: ModelID) {
         rebuildOpenTasksIfStale(id)
-        while let last = models[id]!.openTasks.last, tasks[last]!.openCount == 0 { models[id]!.openTasks.removeLast() }
+        while let last = models[id]!.openTasks.last, tasks[last]!.openCount == 0 {
+            models[id]!.openTasks.removeLast()
+        }
         guard !models[id]!.openTasks.isEmpty else { return }
         let readers = readers(of: id)
         guard !readers.isEmpty else {
@@ -28,14 +30,19 @@ extension Scheduler {
     }
 
     /// Grants one lease; false when there is none for this reader now.
-    private mutating func grantOne(_ id: ModelID, to number: HostNumber, among readers: Set<HostNumber>) -> Bool {
+    private mutating func grantOne(_ id: ModelID, to number: HostNumber, among readers: Set<HostNumber>)
+        -> Bool
+    {
         let free = settings.leasePieces * settings.leasesPerHolder - outstanding(number)
         guard free > 0 else { return false }
         // So many that a reader has two leases within what may hang on it, and always has one to read.
         let piecesMax = min(settings.leasePieces, free, max(1, exposedMax(id) / 2))
-        guard let (task, pieces) = nextRun(id, for: number, piecesMax: piecesMax, among: readers) else { return false }
+        guard let (task, pieces) = nextRun(id, for: number, piecesMax: piecesMax, among: readers) else {
+            return false
+        }
         let isWhole = tasks[task]!.isWhole
-        guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder else {
+        guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder
+        else {
             return false
         }
         if !isWhole, !mayExpose(id, number, pieces.count) { return false }
@@ -147,7 +154,8 @@ extension Scheduler {
                 holder: number))
     }
 
-    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool) {
+    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool)
+    {
         guard let lease = leases[id], lease.holder == number else {
             counters.dropped += 1
             return
@@ -186,7 +194,8 @@ extension Scheduler {
         if failure.isOfHost {
             models[lease.model]!.faults[lease.holder] = (afterMs(settings.seedOrderMs), failure)
         } else {
-            let delayMs = min(settings.backoffMaxMs, settings.backoffMs << UInt64(tasks[lease.task]!.attempts - 1))
+            let delayMs = min(
+                settings.backoffMaxMs, settings.backoffMs << UInt64(tasks[lease.task]!.attempts - 1))
             tasks[lease.task]!.notBeforeNs = afterMs(jittered(delayMs))
         }
         markDirty(lease.model)

@@ -7,7 +7,9 @@ extension Scheduler {
         if let known = models[id] {
             models[id]!.lastUsedNs = nowNs
             // The same content may be had elsewhere by now; a download under way keeps its origin.
-            if known.joined.isEmpty, known.manifest.files == manifest.files { models[id]!.manifest = manifest }
+            if known.joined.isEmpty, known.manifest.files == manifest.files {
+                models[id]!.manifest = manifest
+            }
             return true
         }
         makeRoomForModel()
@@ -24,7 +26,8 @@ extension Scheduler {
             distinct.append(file.task)
             pieceCount += count
         }
-        var model = ModelState(id: id, order: nextModel, manifest: manifest, tasks: distinct, pieceCount: pieceCount)
+        var model = ModelState(
+            id: id, order: nextModel, manifest: manifest, tasks: distinct, pieceCount: pieceCount)
         nextModel += 1
         model.lastUsedNs = nowNs
         for task in distinct {
@@ -55,7 +58,8 @@ extension Scheduler {
 
     mutating func join(_ number: HostNumber, _ id: ModelID, _ manifest: Manifest) {
         guard know(id, manifest), hosts[number]!.joined.count < settings.joinedPerHostMax else {
-            let sentence = "the scheduler cannot take on this model now: too many are known or joined; try later"
+            let sentence =
+                "the scheduler cannot take on this model now: too many are known or joined; try later"
             send(number, .refused(id, Failure(code: "busy", sentence: sentence, retryable: true)))
             return
         }
@@ -128,7 +132,9 @@ extension Scheduler {
 
     /// Sees to it that what is missing of a model is read at the origin.
     mutating func plan(_ id: ModelID) {
-        guard !isLearning, let model = models[id], model.refusal == nil, !model.joined.isEmpty, model.unheld > 0 else {
+        guard !isLearning, let model = models[id], model.refusal == nil, !model.joined.isEmpty,
+            model.unheld > 0
+        else {
             return
         }
         orderSeeds(id)
@@ -147,11 +153,14 @@ extension Scheduler {
             models[id]!.ordered[host] = nil
             models[id]!.faults[host] = (afterMs(settings.seedOrderMs), nil)
         }
-        for (host, fault) in models[id]!.faults where nowNs >= fault.untilNs { models[id]!.faults[host] = nil }
+        for (host, fault) in models[id]!.faults where nowNs >= fault.untilNs {
+            models[id]!.faults[host] = nil
+        }
         let model = models[id]!
         let faulty = seeds.filter { model.faults[$0.number] != nil }
         let working = seeds.filter {
-            (model.joined.contains($0.number) || model.ordered[$0.number] != nil) && model.faults[$0.number] == nil
+            (model.joined.contains($0.number) || model.ordered[$0.number] != nil)
+                && model.faults[$0.number] == nil
         }
         let free = seeds.filter { seed in
             seed.session != nil && seed.hasReported && model.faults[seed.number] == nil

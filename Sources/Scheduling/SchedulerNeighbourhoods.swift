@@ -38,7 +38,8 @@ extension Scheduler {
             guard !host.isExcluded, !host.info.addresses.isEmpty else { return false }
             if model.joined.contains(host.number) { return true }
             return host.held.count < wanted.count
-                ? host.held.keys.contains { wanted.contains($0) } : model.tasks.contains { host.held[$0] != nil }
+                ? host.held.keys.contains { wanted.contains($0) }
+                : model.tasks.contains { host.held[$0] != nil }
         }
     }
 }
@@ -73,7 +74,9 @@ struct ParentCircle {
         }
         take(from: seeds, of: host, turn: 0, until: sizeMax / 2, &chosen)
         let near = chosen.count + sizeMax / 4
-        if let ring = machines[host.info.machine] { take(from: ring, of: host, turn: 0, until: near, &chosen) }
+        if let ring = machines[host.info.machine] {
+            take(from: ring, of: host, turn: 0, until: near, &chosen)
+        }
         if let ring = racks["\(host.info.zone)/\(host.info.rack)"] {
             take(from: ring, of: host, turn: 0, until: near, &chosen)
         }
@@ -86,7 +89,9 @@ struct ParentCircle {
         return chosen.parents(of: host)
     }
 
-    private func take(from ring: Ring, of host: HostState, turn: UInt64, until size: Int, _ chosen: inout Choice) {
+    private func take(
+        from ring: Ring, of host: HostState, turn: UInt64, until size: Int, _ chosen: inout Choice
+    ) {
         let place = ring.place(of: host, turn: turn)
         for step in 0..<ring.count {
             guard chosen.count < size else { return }
@@ -147,7 +152,9 @@ struct ParentCircle {
         func member(_ place: Int, step: Int, isOther own: HostNumber?) -> Int {
             let direction = step < 0 ? -1 : 1
             var at = ((place + step) % keys.count + keys.count) % keys.count
-            if let own, keys[at].number == own { at = ((at + direction) % keys.count + keys.count) % keys.count }
+            if let own, keys[at].number == own {
+                at = ((at + direction) % keys.count + keys.count) % keys.count
+            }
             return keys[at].member
         }
     }

@@ -12,8 +12,11 @@ extension Scheduler {
             return
         }
         guard hosts[number]!.requestsWaiting < settings.requestsPerHostMax else {
-            let sentence = "\(settings.requestsPerHostMax) references of this host are being resolved; wait for one"
-            reply(session, request, .failure(Failure(code: "busy", sentence: sentence, retryable: true)), stale: false)
+            let sentence =
+                "\(settings.requestsPerHostMax) references of this host are being resolved; wait for one"
+            reply(
+                session, request, .failure(Failure(code: "busy", sentence: sentence, retryable: true)),
+                stale: false)
             return
         }
         if references[reference] == nil {
@@ -113,7 +116,9 @@ extension Scheduler {
             && references[reference]!.asked.count < settings.resolveAttemptsMax
     }
 
-    mutating func takeResolved(_ number: HostNumber, _ request: UInt64, _ result: Result<ResolvedModel, Failure>) {
+    mutating func takeResolved(
+        _ number: HostNumber, _ request: UInt64, _ result: Result<ResolvedModel, Failure>
+    ) {
         guard let reference = orders[request], references[reference]?.order?.host == number else {
             counters.dropped += 1
             return
@@ -124,7 +129,8 @@ extension Scheduler {
             orders[request] = nil
             references[reference]!.order = nil
             guard know(answer.model, answer.manifest) else {
-                let sentence = "\(reference) cannot be taken on: the scheduler knows too many models or files already"
+                let sentence =
+                    "\(reference) cannot be taken on: the scheduler knows too many models or files already"
                 endResolve(reference, Failure(code: "busy", sentence: sentence, retryable: true))
                 return
             }
@@ -144,7 +150,9 @@ extension Scheduler {
         }
     }
 
-    private mutating func finishWaiting(_ reference: String, _ result: Result<ResolvedModel, Failure>, stale: Bool) {
+    private mutating func finishWaiting(
+        _ reference: String, _ result: Result<ResolvedModel, Failure>, stale: Bool
+    ) {
         let waiting = references[reference]!.waiting
         references[reference]!.waiting = []
         references[reference]!.asked = []

@@ -193,7 +193,9 @@ public struct HostLoad: Sendable, Hashable {
     public var receivedBytesPerSecond: UInt64 = 0
 
     /// Describes a load.
-    public init(uploadsRunning: UInt32 = 0, sentBytesPerSecond: UInt64 = 0, receivedBytesPerSecond: UInt64 = 0) {
+    public init(
+        uploadsRunning: UInt32 = 0, sentBytesPerSecond: UInt64 = 0, receivedBytesPerSecond: UInt64 = 0
+    ) {
         self.uploadsRunning = uploadsRunning
         self.sentBytesPerSecond = sentBytesPerSecond
         self.receivedBytesPerSecond = receivedBytesPerSecond

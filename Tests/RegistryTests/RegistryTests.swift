@@ -30,7 +30,9 @@ import Testing
         }
     }
 
-    func member(_ role: MemberRole, _ name: String, incarnation: UInt64 = 1, cluster: String = "main") -> Member {
+    func member(_ role: MemberRole, _ name: String, incarnation: UInt64 = 1, cluster: String = "main")
+        -> Member
+    {
         Member(
             key: MemberKey(cluster: cluster, role: role, name: name), incarnation: incarnation,
             addresses: ["tcp:\(name):1"])
@@ -87,7 +89,8 @@ import Testing
         #expect(script.registry.members(cluster: "main", liveOnly: true).map(\.key.name) == ["p"])
         #expect(script.members.values.filter { !$0.isLive }.map(\.key.name) == ["s"])
         // It comes back, and all hear of it.
-        let back = configurations(script.do_(.registered(MemberSession(3), member(.scheduler, "s", incarnation: 2))))
+        let back = configurations(
+            script.do_(.registered(MemberSession(3), member(.scheduler, "s", incarnation: 2))))
         #expect(back[peer]?.schedulers.map(\.isLive) == [true])
     }
 

@@ -114,7 +114,9 @@ private struct Fleet {
     mutating func run() {
         while nowMs < 120_000, !unserved.isEmpty {
             nowMs += 10
-            if nowMs == killSeedAtMs.map({ $0 / 10 * 10 }) { die(hosts.firstIndex { $0.role == .seed }!, forGood: true) }
+            if nowMs == killSeedAtMs.map({ $0 / 10 * 10 }) {
+                die(hosts.firstIndex { $0.role == .seed }!, forGood: true)
+            }
             if let at = restartSchedulerAtMs.first, nowMs >= at {
                 restartSchedulerAtMs.removeFirst()
                 restartScheduler()
@@ -182,7 +184,8 @@ private struct Fleet {
         hosts[index].session = session
         let host = hosts[index]
         let info = HostInfo(
-            host: hostID(host.name), incarnation: host.incarnation, role: host.role, addresses: ["tcp:\(host.name)"])
+            host: hostID(host.name), incarnation: host.incarnation, role: host.role,
+            addresses: ["tcp:\(host.name)"])
         let claims = host.leases.sorted { $0.key < $1.key }.map {
             HeldLease(lease: $0.key, task: $0.value.task, pieces: $0.value.pieces, whole: false)
         }
@@ -211,7 +214,9 @@ private struct Fleet {
             }
         case .neighbourhood(_, let parents): hosts[index].parents = parents.map(\.host.name)
         case .digests(let task, let pieces, let digests):
-            for (piece, digest) in zip(pieces, digests) { hosts[index].digests[task, default: [:]][piece.value] = digest }
+            for (piece, digest) in zip(pieces, digests) {
+                hosts[index].digests[task, default: [:]][piece.value] = digest
+            }
         case .lease(let id, _, let task, let pieces, _):
             let left = pieces.filter { hosts[index].store[task]?[$0] == nil }
             hosts[index].leases[id] = (task, left, pieces)
@@ -254,14 +259,19 @@ private struct Fleet {
 
     /// Gets a few pieces from parents that are alive, each verified with a digest the scheduler gave.
     private mutating func fetch(_ index: Int) {
-        guard hosts[index].isDownloading, !hosts[index].parents.isEmpty, roll(fetchesOneIn) == 0 else { return }
+        guard hosts[index].isDownloading, !hosts[index].parents.isEmpty, roll(fetchesOneIn) == 0 else {
+            return
+        }
         for _ in 0..<2 {
             let name = hosts[index].parents[Int(roll(UInt64(hosts[index].parents.count)))]
-            guard let parent = hosts.first(where: { $0.name == name && $0.isAlive && $0.returnsMs == nil }) else { continue }
+            guard let parent = hosts.first(where: { $0.name == name && $0.isAlive && $0.returnsMs == nil })
+            else { continue }
             for file in model.manifest.files {
                 let own = hosts[index].store[file.task] ?? [:]
                 let known = hosts[index].digests[file.task] ?? [:]
-                let offered = (parent.store[file.task] ?? [:]).keys.sorted().filter { own[$0] == nil && known[$0] != nil }
+                let offered = (parent.store[file.task] ?? [:]).keys.sorted().filter {
+                    own[$0] == nil && known[$0] != nil
+                }
                 guard !offered.isEmpty else { continue }
                 keep(index, file.task, offered[Int(roll(UInt64(offered.count)))], isRead: false)
                 break
@@ -286,9 +296,13 @@ private struct Fleet {
             switch action {
             case .send(let session, let message):
                 if case .lease(_, _, let task, let pieces, _) = message { checkUnheld(task, pieces) }
-                if let index = hosts.firstIndex(where: { $0.session == session }) { hosts[index].inbox.append(message) }
+                if let index = hosts.firstIndex(where: { $0.session == session }) {
+                    hosts[index].inbox.append(message)
+                }
             case .close(let session, let reason):
-                if hosts.contains(where: { $0.session == session }) { Issue.record("\(session) closed: \(reason)") }
+                if hosts.contains(where: { $0.session == session }) {
+                    Issue.record("\(session) closed: \(reason)")
+                }
             }
         }
         // A recount is dear: one event in eight gets one.
@@ -312,7 +326,9 @@ private struct Fleet {
             for piece in lease.pieces where !leased[lease.task, default: []].insert(piece).inserted {
                 Issue.record("piece \(piece) is leased twice")
             }
-            if scheduler.hosts[lease.holder]?.leases.contains(lease.id) != true { Issue.record("a lease has no holder") }
+            if scheduler.hosts[lease.holder]?.leases.contains(lease.id) != true {
+                Issue.record("a lease has no holder")
+            }
         }
         for task in scheduler.tasks.values {
             let held = (0..<task.pieceCount).filter { piece in
@@ -320,11 +336,14 @@ private struct Fleet {
             }
             if task.pieceCount - held.count != task.unheld { Issue.record("unheld pieces are miscounted") }
             let out = leased[task.id] ?? []
-            if Set(task.leased.members.map(\.value)) != out { Issue.record("leased pieces are misremembered") }
+            if Set(task.leased.members.map(\.value)) != out {
+                Issue.record("leased pieces are misremembered")
+            }
             let closed = out.union(held.map { UInt32($0) })
             if task.pieceCount - closed.count != task.openCount { Issue.record("open pieces are miscounted") }
         }
-        for model in scheduler.models.values where model.unheld != model.tasks.reduce(0, { $0 + scheduler.tasks[$1]!.unheld }) {
+        for model in scheduler.models.values
+        where model.unheld != model.tasks.reduce(0, { $0 + scheduler.tasks[$1]!.unheld }) {
             Issue.record("the model's unheld pieces are miscounted")
         }
     }

@@ -109,5 +109,7 @@ import Testing
 
 /// Names of the parents in each neighbourhood among the messages.
 func parents(_ messages: [SchedulerMessage]) -> [[String]] {
-    messages.compactMap { if case .neighbourhood(_, let parents) = $0 { parents.map(\.host.name) } else { nil } }
+    messages.compactMap {
+        if case .neighbourhood(_, let parents) = $0 { parents.map(\.host.name) } else { nil }
+    }
 }

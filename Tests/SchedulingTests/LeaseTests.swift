@@ -5,7 +5,9 @@ import Testing
 
 @Suite struct LeaseTests {
     /// One or two seeds and a peer that downloads; the seeds obey their fetch orders.
-    func start(_ model: ResolvedModel, seeds: [String] = ["s1", "s2"], peers: [String] = ["p"]) -> ScriptedCluster {
+    func start(_ model: ResolvedModel, seeds: [String] = ["s1", "s2"], peers: [String] = ["p"])
+        -> ScriptedCluster
+    {
         var cluster = ScriptedCluster()
         for seed in seeds { cluster.attach(seed, .seed) }
         for peer in peers {

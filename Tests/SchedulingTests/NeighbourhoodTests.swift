@@ -48,7 +48,8 @@ import Testing
             var edge = reached
             var steps = 0
             while !edge.isEmpty {
-                let next = Set(edge.flatMap { graph[$0]!.filter { !$0.isSeed }.map(\.host.name) }).subtracting(reached)
+                let next = Set(edge.flatMap { graph[$0]!.filter { !$0.isSeed }.map(\.host.name) })
+                    .subtracting(reached)
                 reached.formUnion(next)
                 edge = next
                 if !next.isEmpty { steps += 1 }
@@ -58,7 +59,9 @@ import Testing
         }
         // Nobody is everybody's parent but the seeds.
         var children: [String: Int] = [:]
-        for parents in graph.values { for parent in parents where !parent.isSeed { children[parent.host.name, default: 0] += 1 } }
+        for parents in graph.values {
+            for parent in parents where !parent.isSeed { children[parent.host.name, default: 0] += 1 }
+        }
         #expect(children.values.max()! <= 24)
         #expect(children.values.min()! >= 4)
     }

@@ -93,7 +93,9 @@ struct ScriptedCluster {
     }
 
     mutating func detach(_ name: String) { do_(.detached(sessions[name]!)) }
-    mutating func join(_ name: String, _ model: ResolvedModel) { do_(.join(sessions[name]!, model.model, model.manifest)) }
+    mutating func join(_ name: String, _ model: ResolvedModel) {
+        do_(.join(sessions[name]!, model.model, model.manifest))
+    }
 
     mutating func kept(_ name: String, _ task: TaskID, _ pieces: some Sequence<UInt32>, digests: Bool) {
         let pieces = Array(pieces)
@@ -103,12 +105,16 @@ struct ScriptedCluster {
                 digests: digests ? pieces.map { pieceDigest(task, $0) } : []))
     }
 
-    mutating func giveBack(_ name: String, _ lease: LeaseID, _ failure: Failure? = nil, needsWhole: Bool = false) {
+    mutating func giveBack(
+        _ name: String, _ lease: LeaseID, _ failure: Failure? = nil, needsWhole: Bool = false
+    ) {
         do_(.leaseReturned(sessions[name]!, lease, failure: failure, needsWhole: needsWhole))
     }
 
     /// Takes what a host was sent.
-    mutating func take(_ name: String) -> [SchedulerMessage] { sent.removeValue(forKey: sessions[name]!) ?? [] }
+    mutating func take(_ name: String) -> [SchedulerMessage] {
+        sent.removeValue(forKey: sessions[name]!) ?? []
+    }
 
     mutating func takeLeases(_ name: String) -> [GrantedLease] {
         take(name).compactMap {
@@ -159,7 +165,9 @@ func inventory(_ model: ResolvedModel, _ pieces: Range<UInt32>? = nil, offset: I
     model.manifest.files.map { file in
         var set = PieceSet(capacity: file.layout.count)
         for piece in pieces ?? 0..<UInt32(file.layout.count) { set.insert(PieceIndex(piece)) }
-        let digests = set.members.map { offset == 0 ? pieceDigest(file.task, $0.value) : digest(offset + Int($0.value)) }
+        let digests = set.members.map {
+            offset == 0 ? pieceDigest(file.task, $0.value) : digest(offset + Int($0.value))
+        }
         return HeldTask(task: file.task, sizeBytes: file.sizeBytes, pieces: set, digests: digests)
     }
 }
