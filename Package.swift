@@ -60,7 +60,7 @@ let package = Package(
         room("Transport", ["Memory", "Artifacts"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportLocal", ["Transport", "System"]),
-        room("TransportSimulated", ["Transport"]),
+        room("TransportSimulated", ["Transport", "System"]),
         room("Storage", ["Memory", "System", "Digests", "Artifacts"]),
         room("Rails", ["Transport", "Swarm", "System"]),
         room("Workers", ["Digests", "Storage", "System"]),

@@ -81,15 +81,17 @@ extension TCPTransport {
     private func take(_ frame: HandshakeFrame, _ link: TCPLink) throws(TransportError) {
         switch (frame.kind, link.state) {
         case (.refusal, _):
-            throw refused(by: link.remote, frame.detail)
+            throw .refusal(by: link.remote, detail: frame.detail, own: configuration.identity.cluster)
         case (.welcome, .greeted):
             guard let peer = frame.identity, (1...configuration.dataStreams).contains(Int(frame.detail))
             else {
                 throw TransportError(.protocolBroken, "no link to \(link.remote): its welcome is malformed")
             }
-            guard peer.cluster == configuration.identity.cluster else { throw wrongCluster(link.remote) }
+            guard peer.cluster == configuration.identity.cluster else {
+                throw .wrongCluster(link.remote, own: configuration.identity.cluster)
+            }
             guard configuration.authenticator.admits(peer, inbound: false) else {
-                throw TransportError(.refused, "no link to \(link.remote): \(peer.host) is not admitted")
+                throw .notAdmitted(link.remote, peer)
             }
             link.peer = peer
             link.ticket = frame.number
@@ -259,25 +261,6 @@ extension TCPTransport {
     }
 
     // MARK: Sentences
-
-    func wrongCluster(_ remote: String) -> TransportError {
-        TransportError(
-            .wrongCluster,
-            "no link to \(remote): it is not in cluster \(configuration.identity.cluster); check the cluster's name on both hosts"
-        )
-    }
-
-    private func refused(by remote: String, _ detail: UInt8) -> TransportError {
-        switch TransportError.Code(rawValue: detail) {
-        case .wrongCluster: wrongCluster(remote)
-        case .limit: TransportError(.refused, "no link to \(remote): it has no room for another link")
-        case .accessDenied: TransportError(.refused, "no link to \(remote): it does not admit this host")
-        default:
-            TransportError(
-                .protocolBroken,
-                "no link to \(remote): it did not understand the handshake; compare the versions")
-        }
-    }
 
     func failure(_ error: Errno, _ what: String) -> TransportError {
         if error.isConnectionRefused {

@@ -483,11 +483,3 @@ public final class TCPTransport: PieceTransport {
 
     var listenerDescriptor: CInt? { listener?.descriptor.raw }
 }
-
-extension LinkID {
-    /// As an epoll token.
-    var token: UInt64 { UInt64(generation) << 32 | UInt64(index) }
-    init(token: UInt64) {
-        self.init(index: UInt32(truncatingIfNeeded: token), generation: UInt32(token >> 32))
-    }
-}

@@ -235,3 +235,6 @@ struct SeededGenerator: RandomNumberGenerator {
         return word ^ (word >> 31)
     }
 }
+
+/// Compares megabytes without the test library's wish to show their difference.
+func isSame(_ one: [UInt8], _ other: [UInt8]) -> Bool { one == other }

@@ -26,7 +26,7 @@ import Transport
             #expect(child.post(link.child, export.key, local: 1000, length: 3 << 20, tag: 5) == 1)
             #expect(bench.pump { child.seen.isRead(5) })
             #expect(child.seen.read(5) == .some(nil))
-            #expect(child.contents(1000..<(1000 + 3 << 20)) == parent.contents(4096..<(4096 + 3 << 20)))
+            #expect(isSame(child.contents(1000..<(1000 + 3 << 20)), parent.contents(4096..<(4096 + 3 << 20))))
             #expect(child.contents(0..<1000).allSatisfy { $0 == 0 })
             #expect(child.contents((1000 + 3 << 20)..<(1000 + 3 << 20 + 4096)).allSatisfy { $0 == 0 })
             #expect(child.transport.counters.receivedBytes == 3 << 20)
@@ -47,7 +47,7 @@ import Transport
             #expect(child.post(link.child, export.key, remote: 7, local: 64, length: 1_400_000, tag: 1) == 1)
             #expect(bench.pump { child.seen.isRead(1) })
             #expect(child.seen.read(1) == .some(nil))
-            #expect(child.contents(64..<1_400_064) == parent.contents(12_352..<1_412_352))
+            #expect(isSame(child.contents(64..<1_400_064), parent.contents(12_352..<1_412_352)))
         }
     }
 
@@ -72,8 +72,9 @@ import Transport
                 guard some.isFine else { continue }
                 let start = 100 + Int(some.offset)
                 #expect(
-                    child.contents((tag * 2000)..<(tag * 2000 + some.length))
-                        == parent.contents(start..<(start + some.length)))
+                    isSame(
+                        child.contents((tag * 2000)..<(tag * 2000 + some.length)),
+                        parent.contents(start..<(start + some.length))))
             }
             bench.settle()
             #expect(child.seen.down(link.child) == nil)
@@ -96,7 +97,7 @@ import Transport
                         tag: UInt64(place)) == 1)
             }
             #expect(bench.pump { order.allSatisfy { child.seen.isRead(UInt64($0)) } })
-            #expect(child.contents(0..<(40 * chunk)) == parent.contents(0..<(40 * chunk)))
+            #expect(isSame(child.contents(0..<(40 * chunk)), parent.contents(0..<(40 * chunk))))
         }
     }
 
@@ -123,8 +124,8 @@ import Transport
                 bench.pump {
                     (0..<4).allSatisfy { child.seen.isRead(UInt64($0)) && parent.seen.isRead(UInt64($0)) }
                 })
-            #expect(child.contents(half..<(2 * half)) == theirs)
-            #expect(parent.contents(half..<(2 * half)) == mine)
+            #expect(isSame(child.contents(half..<(2 * half)), theirs))
+            #expect(isSame(parent.contents(half..<(2 * half)), mine))
         }
     }
 
@@ -164,7 +165,9 @@ import Transport
             for tag in 0..<4 {
                 switch child.seen.read(UInt64(tag)) {
                 case .some(nil):
-                    #expect(child.contents((tag << 20)..<((tag + 1) << 20)) == parent.contents(0..<(1 << 20)))
+                    #expect(
+                        isSame(
+                            child.contents((tag << 20)..<((tag + 1) << 20)), parent.contents(0..<(1 << 20))))
                 case let end: #expect(end == .some(.accessDenied))
                 }
             }

@@ -1,13 +1,17 @@
 import Foundation
 import System
 import Transport
+import TransportLocal
+import TransportSimulated
 import TransportTCP
 
 extension ContractSubject {
     /// Every transport passes the contract suite, bare and behind a decorator without faults.
-    static let all: [ContractSubject] = [tcp]
+    static let all: [ContractSubject] = [tcp, local, simulated]
 
     static let tcp = ContractSubject(name: "tcp") { TCPNetwork() }
+    static let local = ContractSubject(name: "local", serves: false) { LocalNetwork() }
+    static let simulated = ContractSubject(name: "simulated") { SimulatedWires() }
 }
 
 /// Real sockets on the loopback.
@@ -31,5 +35,55 @@ final class TCPNetwork: ContractNetwork {
     var foreignAddress: TransportAddress { TransportAddress(kind: .rdma, location: "127.0.0.1:1") }
     func nowNs() -> UInt64 { MonotonicClock.nowNs() }
     func idle() { usleep(200) }
+    func close() {}
+}
+
+/// Unix-domain sockets in a folder that goes with the network.
+final class LocalNetwork: ContractNetwork {
+    private let folder: String
+    private var count = 0
+
+    init() {
+        var template = Array("\(NSTemporaryDirectory())/martlet-XXXXXX".utf8CString)
+        folder = String(cString: mkdtemp(&template))
+    }
+
+    func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
+        count += 1
+        var configuration = LocalConfiguration(identity: identity, listenPath: "\(folder)/\(count).sock")
+        configuration.linksMax = bounds.linksMax
+        configuration.readsPerLinkMax = bounds.readsPerLinkMax
+        configuration.exportsPerLinkMax = bounds.exportsPerLinkMax
+        configuration.progressLimitNs = bounds.progressLimitNs
+        configuration.handshakeLimitNs = 20_000_000_000
+        return try LocalTransport(configuration)
+    }
+
+    var deadAddress: TransportAddress { TransportAddress(kind: .local, location: "\(folder)/nobody.sock") }
+    var foreignAddress: TransportAddress { TransportAddress(kind: .tcp, location: "127.0.0.1:1") }
+    func nowNs() -> UInt64 { MonotonicClock.nowNs() }
+    func idle() { usleep(200) }
+    // Only an empty folder goes: a socket left behind would fail the test's tidiness.
+    func close() { rmdir(folder) }
+}
+
+/// Hosts in memory, in virtual time.
+final class SimulatedWires: ContractNetwork {
+    private let network = SimulatedNetwork(seed: 1, jitterNs: 20_000)
+    private var timeNs: UInt64 = 1_000_000
+
+    func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
+        var configuration = SimulatedConfiguration(identity: identity)
+        configuration.linksMax = bounds.linksMax
+        configuration.readsPerLinkMax = bounds.readsPerLinkMax
+        configuration.exportsPerLinkMax = bounds.exportsPerLinkMax
+        configuration.progressLimitNs = bounds.progressLimitNs
+        return try SimulatedTransport(on: network, configuration)
+    }
+
+    var deadAddress: TransportAddress { TransportAddress(kind: .simulated, location: "nobody") }
+    var foreignAddress: TransportAddress { TransportAddress(kind: .tcp, location: "127.0.0.1:1") }
+    func nowNs() -> UInt64 { timeNs }
+    func idle() { timeNs += 100_000 }
     func close() {}
 }

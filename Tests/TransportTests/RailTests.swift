@@ -46,7 +46,7 @@ import TransportTCP
                 if case .readCompleted(42, link.child, let failure) = $0 { .some(failure) } else { nil }
             }
             #expect(end == .some(nil))
-            #expect(child.contents(5, length) == parent.contents(77, length))
+            #expect(isSame(child.contents(5, length), parent.contents(77, length)))
             #expect(child.rail.submit([.send(.release(session: 1, piece: PieceIndex(0)), on: link.child)]))
             #expect(
                 parent.await { if case .message(link.parent, .release) = $0 { true } else { nil } } != nil)
@@ -92,7 +92,7 @@ import TransportTCP
                 }
                 #expect(end == .some(nil))
             }
-            #expect(child.contents(0, 8 << 20) == parent.contents(0, 8 << 20))
+            #expect(isSame(child.contents(0, 8 << 20), parent.contents(0, 8 << 20)))
             #expect(child.rail.counters.piecesReading == 0)
         }
     }
