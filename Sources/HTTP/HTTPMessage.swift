@@ -20,8 +20,7 @@ public struct HTTPRequest: Hashable, Sendable {
     public var followsRedirects = true
 
     /// Describes a request.
-    public init(_ method: Method = .get, _ url: String, headers: [HTTPHeader] = [], totalSecondsMax: Int = 0)
-    {
+    public init(_ method: Method = .get, _ url: String, headers: [HTTPHeader] = [], totalSecondsMax: Int = 0) {
         self.method = method
         self.url = url
         self.headers = headers

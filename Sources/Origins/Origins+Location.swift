@@ -16,7 +16,8 @@ extension Origins {
         let now = try await resolve(reference)
         guard let index = now.manifest.files.firstIndex(where: { $0.task == file.task }) else {
             throw OriginError(
-                .changed, "\(file.path) is no longer what it was when \(reference) was resolved; get it again with --refresh")
+                .changed,
+                "\(file.path) is no longer what it was when \(reference) was resolved; get it again with --refresh")
         }
         return now.locations[index]
     }

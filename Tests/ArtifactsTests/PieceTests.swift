@@ -35,8 +35,7 @@ import Testing
 }
 
 @Suite struct PieceSetTests {
-    @Test(arguments: [0, 1, 7, 8, 9, 63, 64, 65, 130]) func theWireFormGivesTheSetBack(_ capacity: Int) throws
-    {
+    @Test(arguments: [0, 1, 7, 8, 9, 63, 64, 65, 130]) func theWireFormGivesTheSetBack(_ capacity: Int) throws {
         var set = PieceSet(capacity: capacity)
         for piece in stride(from: 0, to: capacity, by: 3) { set.insert(PieceIndex(piece)) }
         #expect(set.bytes.count == (capacity + 7) / 8)

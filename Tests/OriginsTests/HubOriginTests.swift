@@ -99,8 +99,7 @@ import Testing
         ("hf://org/missing", OriginError.Code.notFoundRepository, "has no model ‘org/missing’"),
         ("hf://org/name@nowhere", .notFoundRevision, "has no revision ‘nowhere’"),
         ("hf://org/name@main/nothing.bin", .notFoundFile, "has no file ‘nothing.bin’ at revision ‘main’"),
-    ]) func whatIsMissingIsNamed(_ reference: String, _ code: OriginError.Code, _ words: String) async throws
-    {
+    ]) func whatIsMissingIsNamed(_ reference: String, _ code: OriginError.Code, _ words: String) async throws {
         let hub = try hub()
         let error = await error(try hub.origins(), reference)
         #expect(error?.code == code)
