@@ -57,7 +57,7 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "Artifacts"]),
+        room("Transport", ["Memory", "System", "Artifacts"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportLocal", ["Transport", "System"]),
         room("TransportSimulated", ["Transport", "System"]),

@@ -1,3 +1,4 @@
+import Artifacts
 import Foundation
 import System
 import Transport
@@ -7,7 +8,13 @@ import TransportTCP
 
 extension ContractSubject {
     /// Every transport passes the contract suite, bare and behind a decorator without faults.
-    static let all: [ContractSubject] = [tcp, local, simulated]
+    static let all: [ContractSubject] = [tcp, local, simulated].flatMap { [$0, faultless($0)] }
+
+    static func faultless(_ subject: ContractSubject) -> ContractSubject {
+        ContractSubject(name: "\(subject.name), faultless", serves: subject.serves) {
+            WrappedNetwork(subject.makeNetwork()) { _ in FaultPlan() }
+        }
+    }
 
     static let tcp = ContractSubject(name: "tcp") { TCPNetwork() }
     static let local = ContractSubject(name: "local", serves: false) { LocalNetwork() }
@@ -86,4 +93,32 @@ final class SimulatedWires: ContractNetwork {
     func nowNs() -> UInt64 { timeNs }
     func idle() { timeNs += 100_000 }
     func close() {}
+}
+
+/// Hosts of another network behind fault decorators.
+final class WrappedNetwork: ContractNetwork {
+    private let base: any ContractNetwork
+    private let plan: (HostID) -> FaultPlan?
+
+    init(_ base: any ContractNetwork, plan: @escaping (HostID) -> FaultPlan?) {
+        self.base = base
+        self.plan = plan
+    }
+
+    func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
+        let transport = try base.makeTransport(identity: identity, bounds: bounds)
+        guard let plan = plan(identity.host) else { return transport }
+        return try Self.wrap(transport, plan)
+    }
+
+    private static func wrap(_ transport: some PieceTransport, _ plan: FaultPlan) throws -> any PieceTransport
+    {
+        try FaultyTransport(transport, plan: plan)
+    }
+
+    var deadAddress: TransportAddress { base.deadAddress }
+    var foreignAddress: TransportAddress { base.foreignAddress }
+    func nowNs() -> UInt64 { base.nowNs() }
+    func idle() { base.idle() }
+    func close() { base.close() }
 }
