@@ -154,8 +154,7 @@ extension Scheduler {
                 holder: number))
     }
 
-    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool)
-    {
+    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool) {
         guard let lease = leases[id], lease.holder == number else {
             counters.dropped += 1
             return
