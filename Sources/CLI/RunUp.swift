@@ -13,7 +13,7 @@ func runUp(_ context: CommandContext) async throws -> ExitCode {
         configuration[Schema.Peer.listen],
     ]
     let credentials = try context.credentials(listening: listening)
-    let manager = try ManagerServer.start(configuration, credentials: credentials, log: context.log)
+    let manager = try await ManagerServer.start(configuration, credentials: credentials, log: context.log)
     do {
         let why = "martlet up"
         let known = try configuration.setting("manager.addresses", to: "\(manager.address)", because: why)

@@ -91,7 +91,7 @@ public final class PeerServer: Sendable {
         let blocking = BlockingPool(workers)
         let mailbox = try EngineMailbox()
         let built = try PeerRails.start(
-            configuration, identity: identity, arena: arena, faults: FaultPlan.fromEnvironment(environment),
+            configuration, identity: identity, arena: arena,
             post: mailbox.post, log: log)
         let settings = try OriginSettings(configuration, environment: environment)
         let origins = try Origins(settings: settings)
