@@ -55,8 +55,8 @@ public final class ManagerMembership: Sendable {
 
     /// Keeps the membership up until the task is cancelled.
     ///
-    /// Throws when the manager refuses this member for good: an unknown cluster, a bad name, or a later start of the same
-    /// name elsewhere. The error's message says what to do.
+    /// Throws when the manager refuses this member for good: an unknown cluster, or a bad name. The error's
+    /// message says what to do. While a later start of the same name is live elsewhere it keeps trying.
     public func run() async throws(RPCError) {
         var failures = 0
         while !Task.isCancelled, !settings.addresses.isEmpty {
@@ -81,7 +81,7 @@ public final class ManagerMembership: Sendable {
     /// Whether trying again cannot help.
     private static func isFinal(_ error: RPCError) -> Bool {
         switch error.status {
-        case .failedPrecondition, .invalidArgument, .alreadyExists, .permissionDenied, .unauthenticated: true
+        case .failedPrecondition, .invalidArgument, .permissionDenied, .unauthenticated: true
         default: false
         }
     }

@@ -72,8 +72,7 @@ struct ManagerCalls: ManagerHandler {
         Wire.ListClustersResponse(clusters: core.clusters.map(\.wire))
     }
 
-    func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster
-    {
+    func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster {
         try await core.put(request.name, ClusterSettings(wire: request.settings)).wire
     }
 }

@@ -24,8 +24,7 @@ enum ManagerMetrics {
         metrics.collect("martlet_manager_database_batches_total", "Batches made durable.", kind: .counter) {
             [MetricSample(value: database.batchesSaved)]
         }
-        metrics.collect("martlet_manager_database_failing", "1 while changes cannot be saved.", kind: .gauge)
-        {
+        metrics.collect("martlet_manager_database_failing", "1 while changes cannot be saved.", kind: .gauge) {
             [MetricSample(value: UInt64(database.failure == nil ? 0 : 1))]
         }
         let readiness = Readiness()

@@ -25,8 +25,7 @@ public final class ManagerServer: Sendable {
     ///
     /// Throws `DatabaseError` (in use, damaged, newer), `RPCError` (port in use) or the metrics server's error, each with a
     /// sentence that says what to do.
-    public static func start(_ configuration: ManagerConfiguration, log: Logger) async throws -> ManagerServer
-    {
+    public static func start(_ configuration: ManagerConfiguration, log: Logger) async throws -> ManagerServer {
         let (database, rows) = try await DatabaseQueue.open(path: configuration.database)
         do {
             return try ManagerServer(configuration, database, rows, log)

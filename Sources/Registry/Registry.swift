@@ -11,7 +11,7 @@ import Artifacts
 ///                                       └───────────── registered ───────────┘
 /// ```
 ///
-/// A member that registers with an older incarnation than the one known is refused; with the same or a newer one its
+/// A member that registers with an older incarnation than one that is live is refused; with the same or a newer one its
 /// earlier stream is closed. One owner at a time; no method blocks.
 public struct Registry: Sendable {
     /// The settings in force.
@@ -93,7 +93,7 @@ public struct Registry: Sendable {
             return
         }
         let known = rows[member.key]
-        if let known, member.incarnation < known.member.incarnation {
+        if let known, known.member.isLive, member.incarnation < known.member.incarnation {
             let sentence =
                 "a later start of \(member.key.role) \(member.key.name) is registered; stop this process or give it another name"
             actions.append(.close(session, RegistryFailure(.superseded, sentence)))

@@ -115,8 +115,7 @@ public struct Cluster: Sendable, Hashable {
     public var version: UInt64
 
     /// Describes a cluster.
-    public init(name: String, settings: ClusterSettings = .init(), createdUnixMs: UInt64, version: UInt64 = 1)
-    {
+    public init(name: String, settings: ClusterSettings = .init(), createdUnixMs: UInt64, version: UInt64 = 1) {
         self.name = name
         self.settings = settings
         self.createdUnixMs = createdUnixMs

@@ -25,7 +25,7 @@ public final class SchedulerServer: Sendable {
     public var snapshot: SchedulerSnapshot { core.snapshot }
     /// Whether the manager knows of it.
     public var isManagerAttached: Bool { membership?.isAttached ?? false }
-    /// Why the manager will not have it (unknown cluster, a second scheduler of the same name); it serves its hosts all the same.
+    /// Why the manager will not have it (an unknown cluster); it serves its hosts all the same.
     public var managerRefusal: RPCError? { refused.error }
 
     /// Listens and serves. Throws `RPCError` or the metrics server's error, with a sentence that says what to do.

@@ -121,8 +121,7 @@ extension Scheduler {
                 continue
             }
             var pieces = held.pieces
-            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task]
-            {
+            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task] {
                 pieces.formUnion(earlier)
             }
             setHoldings(number, held.task, pieces)

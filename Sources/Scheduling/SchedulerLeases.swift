@@ -36,7 +36,7 @@ extension Scheduler {
         let free = settings.leasePieces * settings.leasesPerHolder - outstanding(number)
         guard free > 0 else { return false }
         // So many that a reader has two leases within what may hang on it, and always has one to read.
-        let piecesMax = min(settings.leasePieces, free, max(1, exposedMax(id) / 2))
+        let piecesMax = min(settings.leasePieces, max(1, exposedMax(id) / 2))
         guard let (task, pieces) = nextRun(id, for: number, piecesMax: piecesMax, among: readers) else {
             return false
         }
@@ -154,8 +154,7 @@ extension Scheduler {
                 holder: number))
     }
 
-    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool)
-    {
+    mutating func takeLeaseReturn(_ number: HostNumber, _ id: LeaseID, _ failure: Failure?, needsWhole: Bool) {
         guard let lease = leases[id], lease.holder == number else {
             counters.dropped += 1
             return

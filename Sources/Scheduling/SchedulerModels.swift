@@ -77,7 +77,9 @@ extension Scheduler {
         models[id]!.neighbourhoods[number] = nil
         hosts[number]!.joined.insert(id)
         for task in models[id]!.tasks { sendAllDigests(of: task, to: number) }
-        sendNeighbourhoods(id, to: [number])
+        if models[id]!.joined.count <= settings.neighbourhoodAtOnceMax {
+            sendNeighbourhoods(id, to: [number])
+        }
         askForPush(id)
         markDirty(id)
     }

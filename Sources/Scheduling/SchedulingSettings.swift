@@ -49,7 +49,7 @@ public struct SchedulingSettings: Sendable, Hashable {
     /// The longest wait after a failed read.
     public var backoffMaxMs: UInt64 = 15_000
     /// How long a refusal is repeated to hosts that join before the origin is tried again.
-    public var refusalMs: UInt64 = 10_000
+    public var refusalMs: UInt64 = 5_000
 
     // Neighbourhoods.
 
@@ -57,6 +57,8 @@ public struct SchedulingSettings: Sendable, Hashable {
     public var neighbourhoodSize = 12
     /// The shortest time between two rounds of neighbourhoods of one model.
     public var neighbourhoodMs: UInt64 = 500
+    /// With more downloaders than this, one that joins waits for the next round instead of being served at once.
+    public var neighbourhoodAtOnceMax = 64
     /// How long digests are gathered before they are pushed.
     public var digestsMs: UInt64 = 10
     /// The most digests in one message: 4096 × 32 B = 128 KiB.

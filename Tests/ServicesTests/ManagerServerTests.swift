@@ -157,11 +157,11 @@ import Testing
         configuration.managers = [manager.address]
         configuration.settings.learningMs = 60_000
         let scheduler = try SchedulerServer.start(configuration, log: quiet)
+        try await eventually("nobody is to be waited for") { !scheduler.snapshot.learning }
         let peer = PlayedMember("p", .peer, at: manager.address)
         try await eventually("the peer hears of the scheduler") {
             peer.last?.schedulers.map(\.addresses) == [["\(scheduler.address)"]]
         }
-        try await eventually("nobody is to be waited for") { !scheduler.snapshot.learning }
         await peer.leave()
         await manager.stop()
         let host = try await PlayedHost("h", .peer, at: scheduler.address)

@@ -60,8 +60,7 @@ final class PlayedHost: Sendable {
     let channel: RPCChannel
     let call: RPCCall<Wire.HostMessage, Wire.SchedulerMessage>
 
-    init(_ name: String, _ role: Wire.HostRole, cluster: String = "main", at address: RPCAddress) async throws
-    {
+    init(_ name: String, _ role: Wire.HostRole, cluster: String = "main", at address: RPCAddress) async throws {
         channel = try RPCChannel(to: address, credentials: .insecure)
         call = SchedulerClient(channel).attach(options: .timeout(.seconds(60)))
         let hello = Wire.Hello(
