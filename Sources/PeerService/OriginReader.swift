@@ -36,8 +36,12 @@ final class OriginReader: OriginPort {
             fill.ended(.failure(error))
             return
         }
+        guard !fetch.pieces.isEmpty else {
+            fill.ended(.success(()))
+            return
+        }
         let range: ByteRange
-        if fetch.whole || fetch.pieces.isEmpty {
+        if fetch.whole {
             range = ByteRange(offset: 0, length: layout.fileBytes)
         } else {
             let first = layout.range(of: PieceIndex(fetch.pieces.lowerBound))

@@ -19,7 +19,7 @@ struct PeerRails {
 
     /// Starts what the configuration asks for; a transport that was demanded and cannot run is an error.
     static func start(
-        _ configuration: Configuration, identity: HostIdentity, arena: Arena,
+        _ configuration: Configuration, identity: HostIdentity, arena: Arena, faults: FaultPlan?,
         post: @escaping @Sendable (EngineEvent) -> Void, log: Logger
     ) throws -> PeerRails {
         let choice = configuration[Schema.Peer.transport]
@@ -37,7 +37,14 @@ struct PeerRails {
             let serve: @Sendable () throws(TransportError) -> TCPTransport = { () throws(TransportError) in
                 try TCPTransport(TCPConfiguration(identity: link, listen: listen.description))
             }
-            try built.add("tcp-serve", memory: memory, post: post, serve)
+            if let faults {
+                log.warning("transport faults are being injected", ["plan": .text("\(faults)")])
+                try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) in
+                    FaultyTransport(try serve(), plan: faults)
+                }
+            } else {
+                try built.add("tcp-serve", memory: memory, post: post, serve)
+            }
             try built.add("tcp-fetch", memory: memory, post: post) { () throws(TransportError) in
                 var dialing = TCPConfiguration(identity: link)
                 dialing.dataStreams = streams

@@ -92,7 +92,7 @@ public final class PeerServer: Sendable {
         let mailbox = try EngineMailbox()
         let built = try PeerRails.start(
             configuration, identity: identity, arena: arena,
-            post: mailbox.post, log: log)
+            faults: FaultPlan.fromEnvironment(environment), post: mailbox.post, log: log)
         let settings = try OriginSettings(configuration, environment: environment)
         let origins = try Origins(settings: settings)
         let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)

@@ -37,14 +37,17 @@ final class Tag: Sendable {
     private init(_ body: @escaping @Sendable (Bool) -> Void) { self.body = body }
 
     /// A tag that is owed one completion.
+    // Safety: the core hands a tag back exactly once, when its operation completes; until then it owns the reference.
     static func retained(_ body: @escaping @Sendable (Bool) -> Void) -> UnsafeMutableRawPointer {
         Unmanaged.passRetained(Tag(body)).toOpaque()
     }
 
     /// Releases a tag whose operation was refused.
+    // Safety: a refused operation completes never, so the reference is still ours.
     static func release(_ tag: UnsafeMutableRawPointer) { Unmanaged<Tag>.fromOpaque(tag).release() }
 
     static func complete(_ tag: UnsafeMutableRawPointer, success: Bool) {
+        // Safety: this is that one time.
         Unmanaged<Tag>.fromOpaque(tag).takeRetainedValue().body(success)
     }
 }

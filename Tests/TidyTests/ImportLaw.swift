@@ -29,7 +29,7 @@ enum ImportLaw {
         "Transport": ["Memory", "Artifacts", "System"],
         "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
-        "TransportSimulated": ["Transport", "Memory", "Artifacts"],
+        "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],
         "Storage": ["Memory", "System", "Digests", "Artifacts"],
         "Rails": ["Transport", "Swarm", "System", "Memory", "Artifacts"],
         "Workers": ["Digests", "Storage", "System", "Artifacts"],
@@ -45,8 +45,12 @@ enum ImportLaw {
         "Origins": ["HTTP", "Memory", "Digests", "Artifacts"],
         "Observability": ["HTTP", "System"],
         "Configuration": ["Artifacts"],
-        "SchedulerService": ["ControlAPI", "RPC", "Scheduling", "Observability", "Artifacts"],
-        "ManagerService": ["ControlAPI", "RPC", "Registry", "Observability", "Artifacts"],
+        "SchedulerService": [
+            "ControlAPI", "RPC", "Scheduling", "Configuration", "Observability", "Digests", "System", "Artifacts",
+        ],
+        "ManagerService": [
+            "ControlAPI", "RPC", "Registry", "Configuration", "Observability", "System", "Artifacts",
+        ],
         "PeerService": [
             "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportTCP", "TransportLocal", "Transport",
             "Rails", "Workers",
