@@ -40,7 +40,7 @@ struct PeerRails {
             if let faults {
                 log.warning("transport faults are being injected", ["plan": .text("\(faults)")])
                 try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) in
-                    FaultyTransport(try serve(), plan: faults)
+                    try FaultyTransport(serve(), plan: faults)
                 }
             } else {
                 try built.add("tcp-serve", memory: memory, post: post, serve)
