@@ -21,7 +21,7 @@ class FirstLight(ClusterTest):
             self.assert_accounted(result, model)
             self.assertEqual(result["host"], peer.name)
             self.assertEqual(result["files"], len(model.files))
-            self.assertEqual(result["files_with_published_digest"], 1, "the weights have a published SHA-256")
+            self.assertEqual(result["files_with_published_digest"], len(model.files), "the hub publishes a digest of each")
             self.assertEqual(result["traffic"]["origin_bytes"], 0, "only the seed may read the origin")
             transports = [entry["transport"] for entry in result["traffic"]["by_transport"]]
             self.assertEqual(transports, ["tcp"], "different machines speak TCP")
