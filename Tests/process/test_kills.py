@@ -29,7 +29,7 @@ class Kills(ClusterTest):
         self.middle_of(model, [peer])
         had = peer.received_bytes()
         peer.kill()
-        self.assert_fails(get, 7, "peer")
+        self.assert_fails(get, 7, "lost the node's peer", "once it runs again")
         peer.start()
         peer.wait_attached()
         self.cluster.origin.fault()
