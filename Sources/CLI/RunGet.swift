@@ -56,7 +56,10 @@ private func get(
         throw CommandFailure(.failure, "the peer ended the answer without a result")
     } catch let error as RPCError where !context.stop.isRequested {
         view.finish(.failed)
-        throw CommandFailure(ExitCode(error.status), error.message)
+        guard error.status == .unavailable else { throw CommandFailure(ExitCode(error.status), error.message) }
+        throw CommandFailure(
+            .unavailable,
+            "lost the node's peer (\(error.message)); once it runs again, the same command goes on from what was verified")
     } catch {
         view.finish(context.stop.isRequested ? .stopped : .failed)
         throw error

@@ -61,6 +61,8 @@ public final class Interpreter {
     var ended = EngineTotals()
     let totals: EngineTotalsBox
     private var totalsAtNs: UInt64 = 0
+    /// Something may have happened since the totals were last copied.
+    private var totalsAreOld = false
 
     /// A parent's permission to read one piece.
     struct Grant {
@@ -128,6 +130,7 @@ public final class Interpreter {
         tick()
         settle()
         flush()
+        totalsAreOld = true
         if nowNs >= totalsAtNs { putTotals() }
     }
 
@@ -147,6 +150,7 @@ public final class Interpreter {
         sum.readsWaitingForSlots = readsWaiting.count
         sum.uploadsRunning = exports.count
         totals.put(sum)
+        totalsAreOld = false
     }
 
     /// When `handle` must be called at the latest; nil for never.
@@ -155,8 +159,7 @@ public final class Interpreter {
         for task in downloads.values {
             if let at = task.machine?.wakeAtNs { wake = min(wake ?? at, at) }
         }
-        // The totals' last copy may be older than what happened since.
-        if totalsAtNs > nowNs, !downloads.isEmpty { wake = min(wake ?? .max, totalsAtNs) }
+        if totalsAreOld { wake = min(wake ?? .max, totalsAtNs) }
         // A rail's mailbox or the workers' queue was full: soon again.
         if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) {
             wake = min(wake ?? .max, nowNs + 2_000_000)

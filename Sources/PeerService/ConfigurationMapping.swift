@@ -19,6 +19,7 @@ extension EngineConfiguration {
         var download = DownloadSettings()
         download.readTimeoutNs = configuration[Schema.Swarm.pieceTimeout].nanoseconds
         download.wantTimeoutNs = configuration[Schema.Swarm.wantTimeout].nanoseconds
+        download.linksMax = Int(configuration[Schema.Swarm.parents])
         var upload: UploadSettings = isSeed ? .seed : .peer
         upload.slotsMax = Int(configuration[Schema.Peer.uploadSlots])
         upload.leaseNs = configuration[Schema.Swarm.grantLease].nanoseconds
@@ -35,5 +36,9 @@ extension OriginSettings {
         environment["HF_ENDPOINT"] = configuration[Schema.Origin.hfEndpoint]
         if let token = configuration[Schema.Origin.hfToken] { environment["HF_TOKEN"] = token }
         try self.init(environment: environment)
+        retry.retriesMax = Int(configuration[Schema.Origin.retries])
+        // curl counts whole seconds.
+        client.silentSecondsMax = max(1, Int(configuration[Schema.Origin.timeout].nanoseconds / 1_000_000_000))
+        client.connectionsPerHostMax = Int(configuration[Schema.Origin.connections])
     }
 }

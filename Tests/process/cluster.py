@@ -4,6 +4,7 @@ Every process gets its own directory, ports on loopback and name; hosts act as d
 pieces travel by TCP. Everything started is ended by pid, and the directory is removed, whatever happens.
 """
 
+import atexit
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,8 +77,16 @@ class Process:
             self.popen.send_signal(signal.SIGKILL)
             self.popen.wait(10)
 
+    def ask_to_stop(self):
+        if self.is_running():
+            self.popen.terminate()
+
+    def is_running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
     def stop(self):
-        if self.popen and self.popen.poll() is None:
+        """Asks it to end in order; its exit code."""
+        if self.is_running():
             self.popen.terminate()
             try:
                 self.popen.wait(15)
@@ -94,10 +104,34 @@ class Process:
             pass
         return 0
 
-    def tail(self, lines: int = 30) -> str:
+    def said(self) -> str:
+        """All it has logged."""
         with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+            return self.log.read_text(errors="replace")
         return ""
+
+    def tail(self, lines: int = 30) -> str:
+        return "\n".join(self.said().splitlines()[-lines:])
+
+    def page(self, path: str) -> tuple:
+        """Status and text of a page beside its metrics."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels) -> float:
+        """One sample of its Prometheus page; the sum over what the labels leave open."""
+        total = 0.0
+        for line in self.page("/metrics")[1].splitlines():
+            if line.startswith("#") or not line.startswith(name):
+                continue
+            series, value = line.rsplit(" ", 1)
+            if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                total += float(value)
+        return total
 
 
 class Origin(Process):
@@ -152,18 +186,32 @@ class Cluster:
         self.name = name
         self.environment = environment
         self.processes = []
+        self.commands = []
         self.martlet = executable()
         self.manager = self.scheduler = self.origin = None
         self.manager_port = self.scheduler_port = None
         self.static_scheduler = False
+        # Also when the test runner is interrupted, which runs no clean-up.
+        atexit.register(self.close)
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, trace):
-        if kind is not None and not isinstance(value, KeyboardInterrupt):
+        self.close(tell=kind is not None and issubclass(kind, Exception))
+
+    def close(self, tell: bool = False):
+        """Ends every process and removes the directory; `tell` prints the ends of the logs first."""
+        atexit.unregister(self.close)
+        if tell:
             for process in self.processes:
                 print(f"--- {process.name}\n{process.tail()}", file=sys.stderr)
+        for command in self.commands:
+            command.end()
+        # All are asked at once; waiting for each in turn would add up.
+        for process in self.processes:
+            with contextlib.suppress(OSError):
+                process.ask_to_stop()
         for process in reversed(self.processes):
             with contextlib.suppress(Exception):
                 process.stop()
@@ -218,21 +266,55 @@ class Cluster:
         self.scheduler = self._start(process)
         return process
 
-    def start_peer(self, name: str, seed: bool = False, machine: str = None, wait: bool = True, **env) -> "Peer":
-        peer = Peer(self, name, seed, machine or f"machine-of-{name}", env)
-        return self._start(peer, wait)
+    def start_peer(self, name: str, seed: bool = False, machine: str = None, attached: bool = True, **env) -> "Peer":
+        """A peer, attached to the scheduler unless told otherwise; hosts act as different machines unless told otherwise."""
+        peer = self._start(Peer(self, name, "seed" if seed else "peer", machine or f"machine-of-{name}", env))
+        return peer.wait_attached() if attached else peer
+
+    def start_up(self, name: str = "up") -> "Peer":
+        """`martlet up`: all servers in one process."""
+        return self._start(
+            Peer(
+                self, name, "up", f"machine-of-{name}", {
+                    "MARTLET_MANAGER_LISTEN": f"127.0.0.1:{free_port()}",
+                    "MARTLET_SCHEDULER_LISTEN": f"127.0.0.1:{free_port()}"})).wait_attached()
 
     def start_seed(self, name: str = "seed-1", **env) -> "Peer":
         return self.start_peer(name, seed=True, **env)
 
-    def start_all(self, root, seeds: int = 1, peers: int = 3, **env):
-        """Origin, manager, scheduler, seeds and peers; returns the seeds and the peers."""
-        self.start_origin(root)
+    def start_all(self, root, *origin, seeds: int = 1, peers: int = 3, **env):
+        """Origin (with these arguments), manager, scheduler, seeds and peers; returns the seeds and the peers."""
+        self.start_origin(root, *origin)
         self.start_manager()
         self.start_scheduler()
         made_seeds = [self.start_seed(f"seed-{i + 1}", **env) for i in range(seeds)]
         made_peers = [self.start_peer(f"peer-{i + 1}", **env) for i in range(peers)]
         return made_seeds, made_peers
+
+
+    # -- commands
+
+    def command(self, *arguments, **env) -> "Command":
+        """Any command, started; it logs errors only."""
+        command = Command([self.martlet, *arguments], self.env(**{"MARTLET_LOG_LEVEL": "error", **env}))
+        self.commands.append(command)
+        return command
+
+    def get(self, reference: str, *arguments, to=None, **env) -> "Command":
+        """`martlet get --json`, started: through a socket, when MARTLET_PEER_SOCKET names one."""
+        place = ["--to", str(to)] if to else []
+        return self.command("get", reference, "--json", "--quiet", *arguments, *place, **env)
+
+    def get_alone(self, reference: str, *arguments, store: str = "alone", to=None, **env) -> "Command":
+        """`martlet get` without any daemon, started: it runs a peer and a scheduler of its own."""
+        return self.get(
+            reference, "--standalone", *arguments, to=to, MARTLET_MANAGER_ADDRESSES=None, MARTLET_PEER_SCHEDULERS=None,
+            MARTLET_PEER_DATA_DIR=str(self.directory / store), MARTLET_PEER_SOCKET=str(self.directory / "no-socket"),
+            MARTLET_PEER_SLOTS_BYTES="64MiB", **env)
+
+    def run(self, *arguments, **env) -> str:
+        """Any command: what it prints; fails when it fails."""
+        return self.command(*arguments, **env).output()
 
 
 def ready_at(port: int):
@@ -249,99 +331,81 @@ def ready_at(port: int):
 class Peer(Process):
     """A peer or seed peer process, and `martlet get` against it."""
 
-    def __init__(self, cluster: Cluster, name: str, seed: bool, machine: str, env: dict):
+    def __init__(self, cluster: Cluster, name: str, command: str, machine: str, env: dict):
         self.cluster = cluster
         self.directory = cluster.directory / name
         self.directory.mkdir(exist_ok=True)
         self.socket = str(self.directory / "s")
         self.metrics_port = free_port()
         self.listen_port = free_port()
-        self.extra = env
         full = cluster.env(**{
             "MARTLET_PEER_NAME": name, "MARTLET_PEER_DATA_DIR": str(self.directory / "store"),
             "MARTLET_PEER_SOCKET": self.socket, "MARTLET_PEER_LISTEN": f"127.0.0.1:{self.listen_port}",
             "MARTLET_PEER_MACHINE": machine, "MARTLET_PEER_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "MARTLET_PEER_SLOTS_BYTES": "128MiB", **env})
         super().__init__(
-            name, [cluster.martlet, "seed" if seed else "peer"], full, cluster.directory / f"{name}.log",
+            name, [cluster.martlet, command], full, cluster.directory / f"{name}.log",
             ready_at(self.metrics_port))
 
-    def get(self, reference: str, to=None, wait: bool = True, *arguments, **env):
-        """`martlet get --json` through this node's socket: a `Get`, started at once."""
-        argv = [self.cluster.martlet, "get", reference, "--json", *arguments]
-        if to:
-            argv += ["--to", str(to)]
-        full = self.cluster.env(MARTLET_PEER_SOCKET=self.socket, **env)
-        get = Get(argv, full)
-        return get.result() if wait else get
+    def wait_attached(self):
+        """Until the scheduler knows it: a cluster without an attached seed lets peers read the origin."""
+        wait_for(f"{self.name} is attached to the scheduler", lambda: self.metric("martlet_scheduler_attached") == 1)
+        return self
 
-    def metric(self, name: str, **labels) -> float:
-        """One sample of the peer's Prometheus page; the sum over what the labels leave open."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-        total = 0.0
-        for line in text.splitlines():
-            if line.startswith("#") or not line.startswith(name):
-                continue
-            series, value = line.rsplit(" ", 1)
-            if series.split("{")[0] == name and all(f'{k}="{v}"' in series for k, v in labels.items()):
-                total += float(value)
-        return total
+    def received_bytes(self, **labels) -> int:
+        """Verified bytes of downloads, finished or not."""
+        return int(self.metric("martlet_received_bytes_total", **labels))
+
+    def get(self, reference: str, *arguments, to=None, **env) -> dict:
+        """`martlet get` through this node's socket: its result."""
+        return self.start_get(reference, *arguments, to=to, **env).result()
+
+    def start_get(self, reference: str, *arguments, to=None, **env) -> "Command":
+        """The same, not waited for."""
+        return self.cluster.get(reference, *arguments, to=to, MARTLET_PEER_SOCKET=self.socket, **env)
+
+    def run(self, *arguments) -> str:
+        """Another command that talks to this node's socket: what it prints."""
+        return self.cluster.run(*arguments, MARTLET_PEER_SOCKET=self.socket)
 
 
-class Get:
-    """A running `martlet get`."""
+class Command:
+    """A running command, like `martlet get`; not a server."""
 
     def __init__(self, argv: list, env: dict):
+        self.name = f"martlet {argv[1]}"
         self.popen = subprocess.Popen(
             argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.code = self.out = self.err = None
 
-    def finish(self, limit: float = 180):
+    def finish(self, limit: float = 240) -> "Command":
+        if self.code is not None:
+            return self
         try:
             self.out, self.err = self.popen.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
             self.popen.kill()
             self.out, self.err = self.popen.communicate()
-            raise TimeoutError(f"martlet get did not end within {limit} s; it said: {self.err[-2000:]}")
+            raise TimeoutError(f"{self.name} did not end within {limit} s; it said: {self.err[-2000:]}") from None
         self.code = self.popen.returncode
         return self
 
-    def result(self, limit: float = 180) -> dict:
-        """Its JSON; fails when the command failed."""
+    def output(self, limit: float = 240) -> str:
+        """What it prints; fails when the command failed."""
         self.finish(limit)
         if self.code != 0:
-            raise RuntimeError(f"martlet get ended with {self.code}: {self.err.strip()[-2000:]}")
-        return json.loads(self.out)
+            raise RuntimeError(f"{self.name} ended with {self.code}: {self.err.strip()[-2000:]}")
+        return self.out
 
+    def result(self, limit: float = 240) -> dict:
+        """The JSON it prints; fails when the command failed."""
+        return json.loads(self.output(limit))
 
-def write_safetensors(path: pathlib.Path, size: int, seed: int = 1):
-    """A valid safetensors file of exactly `size` bytes: one tensor of incompressible bytes."""
-    import hashlib
-    data = size - 8
-    for _ in range(3):
-        length = size - 8 - len(json.dumps({"t": {"dtype": "U8", "shape": [data], "data_offsets": [0, data]}}))
-        header = json.dumps({"t": {"dtype": "U8", "shape": [length], "data_offsets": [0, length]}})
-        data = size - 8 - len(header)
-        if data == length:
-            break
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as out:
-        out.write(len(header).to_bytes(8, "little") + header.encode())
-        left, counter = data, 0
-        # AES-CTR by openssl would be faster still; blake2b-seeded os.urandom is quick enough and not repeated.
-        block = 8 << 20
-        while left > 0:
-            part = min(block, left)
-            out.write(hashlib.shake_128(f"{seed}/{counter}".encode()).digest(part) if size <= (64 << 20) else os.urandom(part))
-            left -= part
-            counter += 1
+    def interrupt(self):
+        """Ctrl-C."""
+        self.popen.send_signal(signal.SIGINT)
 
-
-def sha256(path) -> str:
-    import hashlib
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(4 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    def end(self):
+        if self.popen.poll() is None:
+            self.popen.kill()
+            self.popen.communicate()
