@@ -32,7 +32,10 @@ public struct Manifest: Hashable, Sendable {
 
     /// Why a manifest was refused: one sentence.
     public struct Fault: Error, Hashable, Sendable, CustomStringConvertible {
+        /// The sentence.
         public let description: String
+        /// Wraps a sentence.
+        public init(description: String) { self.description = description }
     }
 
     /// Checks and sorts the files.

@@ -88,7 +88,7 @@ struct NodeService: NodeHandler {
             let reply = try await peer.scheduler.resolve(
                 reference.canonicalText, refresh: request.refresh, limit: peer.resolveLimit)
             if let failure = reply.failure { throw OriginFailure(wire: failure) }
-            guard let manifest = reply.manifest.flatMap(Manifest.init(wire:)), let model = ModelID(text: reply.model),
+            guard let manifest = try? Manifest(wire: reply.manifest), let model = ModelID(text: reply.model),
                 ModelIdentity.of(manifest) == model
             else {
                 throw OriginFailure(

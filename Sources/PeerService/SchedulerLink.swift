@@ -106,7 +106,7 @@ final class SchedulerLink: SchedulerPort {
     }
 
     private func attach(to address: RPCAddress, engine: Engine) async throws {
-        let channel = try RPCChannel(to: address, credentials: credentials)
+        let channel = try RPCChannel(to: address, credentials: credentials, options: ControlLimits.channel)
         defer { channel.close() }
         try await channel.waitUntilReady(timeout: .seconds(3))
         let call = SchedulerClient(channel).attach()

@@ -4,38 +4,6 @@ import Engine
 import Swarm
 
 /// Between the wire's messages and the values the engine thinks in. What does not parse is nil, never a trap.
-extension Manifest {
-    /// The wire form.
-    var wire: Wire.Manifest {
-        Wire.Manifest(
-            reference: reference, revision: revision,
-            files: files.map {
-                Wire.ManifestFile(
-                    path: $0.path, sizeBytes: $0.sizeBytes, publishedDigest: $0.publishedDigest?.description,
-                    task: $0.task.description)
-            })
-    }
-
-    /// Checks and reads the wire form.
-    init?(wire: Wire.Manifest) {
-        var files: [ManifestFile] = []
-        for file in wire.files {
-            guard let task = TaskID(text: file.task) else { return nil }
-            var published: Digest?
-            if let text = file.publishedDigest {
-                guard let digest = Digest(text: text) else { return nil }
-                published = digest
-            }
-            files.append(
-                ManifestFile(path: file.path, sizeBytes: file.sizeBytes, publishedDigest: published, task: task))
-        }
-        guard let manifest = try? Manifest(reference: wire.reference, revision: wire.revision, files: files) else {
-            return nil
-        }
-        self = manifest
-    }
-}
-
 extension OriginFailure {
     /// The wire form.
     var wire: Wire.Failure { Wire.Failure(code: code, sentence: description, retryable: retryable) }
@@ -72,7 +40,7 @@ extension SchedulerDownlink {
     init?(wire: Wire.SchedulerMessage) {
         switch wire.kind {
         case .fetchOrder(let order):
-            guard let model = ModelID(text: order.model), let manifest = order.manifest.flatMap(Manifest.init(wire:))
+            guard let model = ModelID(text: order.model), let manifest = try? Manifest(wire: order.manifest)
             else { return nil }
             self = .fetch(model, manifest)
         case .neighbourhood(let wire):

@@ -7,53 +7,18 @@ import Scheduling
 /// A message that makes no sense: the host's stream is ended with the sentence.
 private func fault(_ sentence: String) -> RPCError { RPCError(.invalidArgument, sentence) }
 
-extension Manifest {
-    /// Checks and reads the wire form.
-    init(wire: Wire.Manifest?) throws(RPCError) {
-        guard let wire else { throw fault("a manifest is missing") }
-        var files: [ManifestFile] = []
-        files.reserveCapacity(wire.files.count)
-        for file in wire.files {
-            var published: Digest?
-            if let text = file.publishedDigest {
-                guard let digest = Digest(text: text) else {
-                    throw fault("‘\(text.prefix(80))’ is no digest")
-                }
-                published = digest
-            }
-            files.append(
-                ManifestFile(
-                    path: file.path, sizeBytes: file.sizeBytes, publishedDigest: published,
-                    task: try TaskID(wire: file.task)))
-        }
-        do throws(Manifest.Fault) {
-            try self.init(reference: wire.reference, revision: wire.revision, files: files)
-        } catch {
-            throw fault(error.description)
-        }
-    }
-
-    /// The wire form.
-    var wire: Wire.Manifest {
-        Wire.Manifest(
-            reference: reference, revision: revision,
-            files: files.map {
-                Wire.ManifestFile(
-                    path: $0.path, sizeBytes: $0.sizeBytes, publishedDigest: $0.publishedDigest?.description,
-                    task: $0.task.description)
-            })
-    }
-}
-
 extension ResolvedModel {
     /// Reads a model and its manifest, and checks that they belong together: one host must not name another's model.
     init(model: String, manifest: Wire.Manifest?) throws(RPCError) {
-        let manifest = try Manifest(wire: manifest)
-        let id = try ModelID(wire: model)
-        guard id.digest == Digests.sha256(Array(manifest.canonicalText.utf8)) else {
-            throw fault("the manifest of \(manifest.reference) is not that of model \(model)")
+        let checked: Manifest
+        do throws(Manifest.Fault) { checked = try Manifest(wire: manifest) } catch {
+            throw fault(error.description)
         }
-        self.init(model: id, manifest: manifest)
+        let id = try ModelID(wire: model)
+        guard id.digest == Digests.sha256(Array(checked.canonicalText.utf8)) else {
+            throw fault("the manifest of \(checked.reference) is not that of model \(model)")
+        }
+        self.init(model: id, manifest: checked)
     }
 }
 
