@@ -125,11 +125,13 @@ extension Configuration {
         return found
     }
 
-    /// Variables with our prefix that are not configuration: the file's name, the fault injector's (tests), and those
-    /// that
-    /// Kubernetes sets for services called `martlet…`.
+    /// Variables with our prefix that are not configuration: the file's name, an origin's credentials (a secret that
+    /// stays in the environment), the fault injector's (tests), and those that Kubernetes sets for services called
+    /// `martlet…`.
     private static func isForeign(_ variable: String) -> Bool {
-        if variable == ConfigurationSources.fileVariable || variable.hasPrefix("MARTLET_FAULT_") {
+        if variable == ConfigurationSources.fileVariable || variable == "MARTLET_HTTP_AUTHORIZATION"
+            || variable.hasPrefix("MARTLET_FAULT_")
+        {
             return true
         }
         if variable.hasSuffix("_SERVICE_HOST") || variable.hasSuffix("_PORT") { return true }
