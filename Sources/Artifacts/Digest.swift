@@ -98,6 +98,7 @@ public struct Digest: Hashable, Sendable, CustomStringConvertible {
         return String(decoding: text, as: UTF8.self)
     }
 
+    /// The text form.
     public var description: String { "\(algorithm.name):\(hex)" }
 }
 

@@ -21,7 +21,9 @@ public struct HostID: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.name = name
     }
 
+    /// Ordered by name.
     public static func < (left: HostID, right: HostID) -> Bool { left.name < right.name }
+    /// The text form.
     public var description: String { name }
 }
 
@@ -43,6 +45,7 @@ public struct TaskID: Hashable, Sendable, CustomStringConvertible {
         guard let digest = Digest(text: text) else { return nil }
         self.digest = digest
     }
+    /// The text form.
     public var description: String { digest.description }
 }
 
@@ -57,6 +60,7 @@ public struct ModelID: Hashable, Sendable, CustomStringConvertible {
         guard let digest = Digest(text: text) else { return nil }
         self.digest = digest
     }
+    /// The text form.
     public var description: String { digest.description }
 }
 
@@ -66,7 +70,9 @@ public struct FileIndex: Hashable, Sendable, Comparable, CustomStringConvertible
     public let value: UInt32
     /// Wraps a place.
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
+    /// Ordered by place.
     public static func < (left: FileIndex, right: FileIndex) -> Bool { left.value < right.value }
+    /// The text form.
     public var description: String { "file \(value)" }
 }
 
@@ -76,9 +82,13 @@ public struct PieceIndex: Hashable, Sendable, Comparable, CustomStringConvertibl
     public let value: UInt32
     /// Wraps a place.
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
+    /// Ordered by place.
     public static func < (left: PieceIndex, right: PieceIndex) -> Bool { left.value < right.value }
+    /// How many places on.
     public func distance(to other: PieceIndex) -> Int { Int(other.value) - Int(value) }
+    /// So many places on.
     public func advanced(by n: Int) -> PieceIndex { PieceIndex(Int(value) + n) }
+    /// The text form.
     public var description: String { "piece \(value)" }
 }
 
@@ -93,9 +103,11 @@ public struct PieceAddress: Hashable, Sendable, Comparable, CustomStringConverti
         self.file = file
         self.piece = piece
     }
+    /// Ordered by place.
     public static func < (left: PieceAddress, right: PieceAddress) -> Bool {
         (left.file, left.piece) < (right.file, right.piece)
     }
+    /// The text form.
     public var description: String { "\(file), \(piece)" }
 }
 

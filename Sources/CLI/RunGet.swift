@@ -59,7 +59,8 @@ private func get(
         guard error.status == .unavailable else { throw CommandFailure(ExitCode(error.status), error.message) }
         throw CommandFailure(
             .unavailable,
-            "lost the node's peer (\(error.message)); once it runs again, the same command goes on from what was verified")
+            "lost the node's peer (\(error.message)); once it runs again, the same command goes on from what was verified"
+        )
     } catch {
         view.finish(context.stop.isRequested ? .stopped : .failed)
         throw error

@@ -1,9 +1,11 @@
 import RPC
 import Synchronization
 
-/// A member's stream to its manager: registers, gives signs of life, takes configuration, and comes back when it breaks.
+/// A member's stream to its manager: registers, gives signs of life, takes configuration, and comes back when it
+/// breaks.
 ///
-/// Nothing waits for the manager: without one a member goes on with what it was told last. Several managers' addresses are
+/// Nothing waits for the manager: without one a member goes on with what it was told last. Several managers' addresses
+/// are
 /// tried in turn.
 public final class ManagerMembership: Sendable {
     /// What to say, and to whom.

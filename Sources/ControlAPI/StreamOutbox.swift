@@ -2,7 +2,8 @@ import Synchronization
 
 /// Messages on their way to one stream: bounded, in order, put by any thread and taken by one task.
 ///
-/// Putting never waits. A reader that is so slow that the box is full is told apart by `put` returning false; its stream should
+/// Putting never waits. A reader that is so slow that the box is full is told apart by `put` returning false; its
+/// stream should
 /// then be ended rather than the box grow.
 public final class StreamOutbox<Message: Sendable>: Sendable {
     private struct State {
@@ -34,7 +35,8 @@ public final class StreamOutbox<Message: Sendable>: Sendable {
         wake()
     }
 
-    /// Everything in the box, after waiting until there is something; nil once it is closed and empty, or the task is cancelled.
+    /// Everything in the box, after waiting until there is something; nil once it is closed and empty, or the task is
+    /// cancelled.
     public func take() async -> [Message]? {
         while !Task.isCancelled {
             let (messages, isClosed) = state.withLock { state in

@@ -6,14 +6,23 @@ public struct EngineTotals: Sendable {
     public var traffic = Traffic()
     /// Bytes thrown away: wrong, or a second copy.
     public var wastedBytes: UInt64 = 0
+    /// Downloads that are not over.
     public var downloadsRunning = 0
+    /// Downloads whose files are all published.
     public var downloadsFinished: UInt64 = 0
+    /// Downloads that ended with a reason.
     public var downloadsFailed: UInt64 = 0
+    /// Links over which others read from us.
     public var linksInbound = 0
+    /// Links over which we read from others.
     public var linksOutbound = 0
+    /// Reads in the hands of rails.
     public var readsRunning = 0
+    /// Granted reads that wait for a slot.
     public var readsWaitingForSlots = 0
+    /// Pieces exported to children.
     public var uploadsRunning = 0
+    /// Origin leases.
     public var leasesHeld = 0
 }
 

@@ -83,9 +83,13 @@ public struct Neighbour: Sendable, Hashable {
 
 /// A lease the host still reads under, told to a restarted scheduler.
 public struct HeldLease: Sendable, Hashable {
+    /// The scheduler's number.
     public let lease: LeaseID
+    /// Of which task.
     public let task: TaskID
+    /// Which pieces.
     public let pieces: Range<UInt32>
+    /// Read as one stream.
     public let whole: Bool
 }
 

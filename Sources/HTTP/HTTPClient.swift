@@ -26,7 +26,8 @@ public struct HTTPClientSettings: Hashable, Sendable {
 
 /// An HTTP/1.1 client on libcurl: one thread of its own drives every exchange.
 ///
-/// Certificates are always verified; proxies come from the environment (`https_proxy`, `no_proxy`, …); redirects are followed
+/// Certificates are always verified; proxies come from the environment (`https_proxy`, `no_proxy`, …); redirects are
+/// followed
 /// within limits, never from https to http, and without `Authorization` once they leave the server asked.
 /// Dropping the client, or `shutdown()`, cancels what still runs.
 public final class HTTPClient: Sendable {
@@ -69,7 +70,8 @@ public final class HTTPClient: Sendable {
     /// Runs a short piece of work on the client's thread, where receivers run; false when the client was shut down.
     public func onThread(_ work: @escaping @Sendable () -> Void) -> Bool { loop.post(.call(work)) }
 
-    /// Reads a whole response of at most `bytesMax` bytes, whatever its status, retrying transient failures and statuses.
+    /// Reads a whole response of at most `bytesMax` bytes, whatever its status, retrying transient failures and
+    /// statuses.
     ///
     /// A request without a total limit gets 60 seconds per try. Cancelling the task cancels the exchange.
     public func body(
@@ -78,7 +80,8 @@ public final class HTTPClient: Sendable {
         try await attempts(request, retry) { HTTPCollector(bytesMax: bytesMax, url: request.url, then: $0) }
     }
 
-    /// Reads only the head of a response, whatever its status: a body that starts to come is dropped with its connection.
+    /// Reads only the head of a response, whatever its status: a body that starts to come is dropped with its
+    /// connection.
     public func head(
         _ request: HTTPRequest, retry: HTTPRetryPolicy = .standard
     ) async throws(HTTPError) -> HTTPResponseHead {

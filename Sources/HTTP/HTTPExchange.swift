@@ -118,7 +118,8 @@ final class HTTPExchange {
                 return 0
             }
         }
-        // libcurl gives a paused part again, and may cut it differently; the bytes taken before the pause are passed over.
+        // libcurl gives a paused part again, and may cut it differently; the bytes taken before the pause are passed
+        // over.
         guard alreadyTaken < count else {
             alreadyTaken -= count
             return count

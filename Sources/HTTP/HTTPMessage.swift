@@ -12,9 +12,11 @@ public struct HTTPRequest: Hashable, Sendable {
     public var method: Method
     /// Absolute http or https URL, percent-encoded.
     public var url: String
-    /// Further header lines. `Authorization` goes to the URL's own server only and is dropped when a redirect leaves it.
+    /// Further header lines. `Authorization` goes to the URL's own server only and is dropped when a redirect leaves
+    /// it.
     public var headers: [HTTPHeader]
-    /// The whole exchange may take this long; 0 leaves only the client's connect and low-speed limits (for long streams).
+    /// The whole exchange may take this long; 0 leaves only the client's connect and low-speed limits (for long
+    /// streams).
     public var totalSecondsMax: Int
     /// Whether redirects are followed; otherwise the redirect is the response.
     public var followsRedirects = true

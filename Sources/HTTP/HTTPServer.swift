@@ -57,7 +57,8 @@ public final class HTTPServer: Sendable {
         running = Running(server: server, router: router)
     }
 
-    /// Stops listening, closes every connection and joins the thread: some milliseconds. Dropping the server does the same.
+    /// Stops listening, closes every connection and joins the thread: some milliseconds. Dropping the server does the
+    /// same.
     public func stop() { running.stop() }
 
     private static func sentence(_ code: Int32, _ address: String, _ port: UInt16) -> String {

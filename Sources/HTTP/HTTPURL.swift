@@ -11,7 +11,8 @@ public enum HTTPURL {
         return String(url[..<scheme.upperBound] + host + rest[authority.endIndex...])
     }
 
-    /// Scheme, host and port in lower case, the port always said (`https://huggingface.co:443`); nil when it is no http(s) URL.
+    /// Scheme, host and port in lower case, the port always said (`https://huggingface.co:443`); nil when it is no
+    /// http(s) URL.
     ///
     /// Two URLs with the same origin speak to the same server: what decides where a token may go.
     public static func origin(of url: String) -> String? {

@@ -4,7 +4,8 @@ import Synchronization
 
 /// The only way to the database after its start: a serial queue with a thread of its own, never the cooperative pool's.
 ///
-/// Batches are saved in the order they are given. One that cannot be saved (a full disk) is kept and tried again with the next;
+/// Batches are saved in the order they are given. One that cannot be saved (a full disk) is kept and tried again with
+/// the next;
 /// the manager goes on from memory meanwhile, and says so.
 final class DatabaseQueue: Sendable {
     /// Rows that may wait for a disk that does not take them; beyond it the manager refuses changes.

@@ -7,7 +7,8 @@ import System
 
 /// A running manager: its database, its gRPC server and its metrics.
 ///
-/// The one durable part of a cluster. Without it running downloads go on; a restart keeps clusters, schedulers, seeds and hosts.
+/// The one durable part of a cluster. Without it running downloads go on; a restart keeps clusters, schedulers, seeds
+/// and hosts.
 public final class ManagerServer: Sendable {
     private let core: ManagerCore
     private let database: DatabaseQueue
@@ -23,7 +24,8 @@ public final class ManagerServer: Sendable {
 
     /// Opens the database, listens and serves.
     ///
-    /// Throws `DatabaseError` (in use, damaged, newer), `RPCError` (port in use) or the metrics server's error, each with a
+    /// Throws `DatabaseError` (in use, damaged, newer), `RPCError` (port in use) or the metrics server's error, each
+    /// with a
     /// sentence that says what to do.
     public static func start(_ configuration: ManagerConfiguration, log: Logger) async throws -> ManagerServer {
         let (database, rows) = try await DatabaseQueue.open(path: configuration.database)

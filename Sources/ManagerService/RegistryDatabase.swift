@@ -24,7 +24,8 @@ final class RegistryDatabase {
     }
 
     private func prepare() throws(DatabaseError) {
-        // Exclusive: kept from the first access until the close, so that two managers cannot both think themselves the one.
+        // Exclusive: kept from the first access until the close, so that two managers cannot both think themselves the
+        // one.
         try connection.execute(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
         try connection.execute("BEGIN EXCLUSIVE; COMMIT")

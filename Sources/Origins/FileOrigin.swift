@@ -5,7 +5,8 @@ import Synchronization
 
 /// Files of this machine: one file, or a directory with all below it. Read by a thread of their own.
 ///
-/// Nothing publishes a digest for them, so a task is path, time of change and length: a file that is rewritten is another task,
+/// Nothing publishes a digest for them, so a task is path, time of change and length: a file that is rewritten is
+/// another task,
 /// and the same path on another machine is the same task only if it has the same time of change (a shared file system).
 public final class FileOrigin: Origin {
     private let thread: FileThread
@@ -32,7 +33,8 @@ public final class FileOrigin: Origin {
     /// What was read so far.
     public var counters: OriginCounters { meter.snapshot }
 
-    /// Lists a file or a directory. Links that lead out of the directory, links to directories and special files are refused.
+    /// Lists a file or a directory. Links that lead out of the directory, links to directories and special files are
+    /// refused.
     public func resolve(_ reference: ModelReference) async throws(OriginError) -> ResolvedModel {
         guard case .file(let path) = reference.source else {
             throw OriginError(.invalidSetting, "\(reference) is no path; write file:///srv/models/name")

@@ -3,7 +3,8 @@ import HTTP
 
 /// The file origin's own thread: runs jobs one after another, in the order they came.
 ///
-/// Safety: `state` is touched under `mutex` only; mutex and condition live as long as the object, which the thread holds.
+/// Safety: `state` is touched under `mutex` only; mutex and condition live as long as the object, which the thread
+/// holds.
 final class FileThread: @unchecked Sendable {
     typealias Job = @Sendable () -> Void
 

@@ -64,7 +64,8 @@ public final class HTTPOrigin: Origin {
             default: break
             }
         }
-        // Not refused for good: HEAD alone may be (405, or 403 from a URL that is signed for GET), or ranges are not spoken of.
+        // Not refused for good: HEAD alone may be (405, or 403 from a URL that is signed for GET), or ranges are not
+        // spoken of.
         guard [200, 400, 403, 405, 501].contains(head.status) else { throw subject.error(head) }
         let first = try await ask(
             HTTPRequest(.get, url, headers: headers + [HTTPHeader("Range", "bytes=0-0")]), subject)

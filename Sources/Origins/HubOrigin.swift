@@ -4,7 +4,8 @@ import HTTP
 
 /// A Hugging Face hub: revision → commit → tree → files. Everything after the first question is asked by commit.
 ///
-/// Files of large-file storage carry their SHA-256, others their git blob id: both are the files' published digests and their tasks.
+/// Files of large-file storage carry their SHA-256, others their git blob id: both are the files' published digests and
+/// their tasks.
 /// Xet headers and hashes are ignored: the plain route gives the same bytes.
 public final class HubOrigin: Origin {
     /// A revision's description lists all file names: 20 000 of them take some megabytes.
@@ -28,7 +29,8 @@ public final class HubOrigin: Origin {
 
     /// Pins a hub reference to a commit.
     ///
-    /// Also asks for the head of one file: the listing of a gated model is public, its files are not, and a model that may not
+    /// Also asks for the head of one file: the listing of a gated model is public, its files are not, and a model that
+    /// may not
     /// be read is better refused here than in the middle of a download.
     public func resolve(_ reference: ModelReference) async throws(OriginError) -> ResolvedModel {
         guard case .hub(let hub) = reference.source else {

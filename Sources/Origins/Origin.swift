@@ -10,7 +10,8 @@ public enum OriginKind: String, Hashable, Sendable, CaseIterable {
     case hub
 }
 
-/// Where models come from, back-to-source: pins a reference to a manifest, and reads byte ranges of its files into slots.
+/// Where models come from, back-to-source: pins a reference to a manifest, and reads byte ranges of its files into
+/// slots.
 public protocol Origin: Sendable {
     /// Pins a reference to an immutable revision: its files, sizes, digests, and where each is read.
     func resolve(_ reference: ModelReference) async throws(OriginError) -> ResolvedModel
@@ -48,7 +49,8 @@ public struct OriginLocation: Hashable, Sendable {
     public let url: String
     /// The file's size.
     public let sizeBytes: UInt64
-    /// What tells a changed file: `etag …`, `modified …`, `mtime …`; nil where the URL itself is immutable (a hub's commit) or nothing is known.
+    /// What tells a changed file: `etag …`, `modified …`, `mtime …`; nil where the URL itself is immutable (a hub's
+    /// commit) or nothing is known.
     public let validator: String?
     /// Whether ranges can be read; if not, the only range is the whole file.
     public let acceptsRanges: Bool
@@ -65,13 +67,15 @@ public struct OriginLocation: Hashable, Sendable {
 
 /// What takes an origin's bytes. Called on the origin's own thread, in order, and must not block.
 public protocol OriginSink: AnyObject, Sendable {
-    /// Memory for the piece that starts at this byte of the file; it holds at least `lengthBytes` and stays valid until `filled` or `ended`.
+    /// Memory for the piece that starts at this byte of the file; it holds at least `lengthBytes` and stays valid until
+    /// `filled` or `ended`.
     ///
     /// nil when there is none now: the fetch pauses, and asks again after `OriginFetchHandle.resume()`.
     func slot(for pieceOffset: UInt64, lengthBytes: Int) -> UnsafeMutableRawBufferPointer?
     /// The piece's bytes are all there.
     func filled(pieceOffset: UInt64)
-    /// The end, exactly once, after which nothing is called. On failure the slot given last and not filled is free again.
+    /// The end, exactly once, after which nothing is called. On failure the slot given last and not filled is free
+    /// again.
     func ended(_ result: Result<Void, OriginError>)
 }
 

@@ -11,7 +11,8 @@ public struct OriginCredentials: Sendable, CustomStringConvertible, CustomDebugS
     /// No credentials.
     public init() {}
 
-    /// Keeps an `Authorization` value for the server (scheme, host and port) of a URL; false when the URL or value is malformed.
+    /// Keeps an `Authorization` value for the server (scheme, host and port) of a URL; false when the URL or value is
+    /// malformed.
     public mutating func set(authorization: String, forServerOf url: String) -> Bool {
         guard let origin = HTTPURL.origin(of: url), !authorization.isEmpty,
             authorization.utf8.allSatisfy({ $0 >= 32 && $0 < 127 })
@@ -61,10 +62,13 @@ public struct OriginSettings: Sendable {
     /// |---|---|
     /// | `HF_ENDPOINT` | base URL of the hub |
     /// | `HF_TOKEN`, `HUGGING_FACE_HUB_TOKEN` | token for that hub, and for no other host |
-    /// | `HF_TOKEN_PATH`, `HF_HOME`, `XDG_CACHE_HOME`, `HOME` | where the token file is; by default `~/.cache/huggingface/token` |
-    /// | `MARTLET_HTTP_AUTHORIZATION` | `host[:port] value`: the `Authorization` value for one https server (`http://host:port value` for http) |
+    /// | `HF_TOKEN_PATH`, `HF_HOME`, `XDG_CACHE_HOME`, `HOME` | where the token file is; by default
+    /// `~/.cache/huggingface/token` |
+    /// | `MARTLET_HTTP_AUTHORIZATION` | `host[:port] value`: the `Authorization` value for one https server
+    /// (`http://host:port value` for http) |
     ///
-    /// Reads the token file, which may block: call it at start. Throws `.invalidSetting` with the variable's name, never its value.
+    /// Reads the token file, which may block: call it at start. Throws `.invalidSetting` with the variable's name,
+    /// never its value.
     public init(environment: [String: String]) throws(OriginError) {
         func value(_ name: String) -> String? {
             environment[name].map(withoutBlanks).flatMap { $0.isEmpty ? nil : $0 }

@@ -3,7 +3,8 @@ import HTTP
 
 /// File, web and hub behind one door: what a lease-holder makes once and reads every origin through.
 ///
-/// Two threads of its own (one for HTTP, one for files); nothing here blocks the caller. Dropping it, or `shutdown()`, cancels what runs.
+/// Two threads of its own (one for HTTP, one for files); nothing here blocks the caller. Dropping it, or `shutdown()`,
+/// cancels what runs.
 public final class Origins: Origin {
     private let client: HTTPClient
     private let file: FileOrigin

@@ -10,7 +10,8 @@ import Synchronization
 ///     └──later── waiting ◀──┘ broken, 429, 5xx; too many without progress ──▶ ended(failure)
 /// ```
 ///
-/// Safety: all variables are used by the client's thread only (its callbacks come in order), but for `control`, which is locked.
+/// Safety: all variables are used by the client's thread only (its callbacks come in order), but for `control`, which
+/// is locked.
 final class RemoteFetch: HTTPReceiver, @unchecked Sendable {
     /// However much progress each brings, a fetch makes no more requests than this.
     private static let requestsMax = 256
@@ -188,7 +189,8 @@ struct Validator: Hashable, Sendable {
     private let field: String
     private let value: String
 
-    /// The best a response offers: a strong entity tag, the time of the last change, a weak entity tag; nil when it offers none.
+    /// The best a response offers: a strong entity tag, the time of the last change, a weak entity tag; nil when it
+    /// offers none.
     init?(of head: HTTPResponseHead) {
         if let tag = head["etag"], !tag.hasPrefix("W/") {
             (field, value) = ("etag", tag)

@@ -2,7 +2,8 @@ import Artifacts
 import Swarm
 import Transport
 
-/// The bytes of peer messages: one kind byte and little-endian fields. Any bytes are a message or an error, never a trap.
+/// The bytes of peer messages: one kind byte and little-endian fields. Any bytes are a message or an error, never a
+/// trap.
 public enum PeerMessageCodec {
     /// The largest encoded message; every transport's `messageBytesMax` holds it.
     public static let messageBytesMax = 64 << 10
@@ -131,8 +132,7 @@ public enum PeerMessageCodec {
         writer.write(session)
     }
 
-    private static func head(_ kind: Kind, _ session: UInt32, _ piece: PieceIndex, _ writer: inout WireWriter)
-    {
+    private static func head(_ kind: Kind, _ session: UInt32, _ piece: PieceIndex, _ writer: inout WireWriter) {
         head(kind, session, &writer)
         writer.write(piece.value)
     }

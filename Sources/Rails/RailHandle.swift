@@ -4,8 +4,10 @@ import Transport
 
 /// A rail as other threads see it: give it commands in batches, get events in batches.
 ///
-/// The rail is one pinned thread that owns one transport, its links and their reads. The sink is called on that thread and must
-/// return soon: hand the events over and go. A handle must be shut down before it is let go (else its thread's owner traps).
+/// The rail is one pinned thread that owns one transport, its links and their reads. The sink is called on that thread
+/// and must
+/// return soon: hand the events over and go. A handle must be shut down before it is let go (else its thread's owner
+/// traps).
 public final class RailHandle: Sendable {
     /// The thread's name.
     public let name: String
@@ -31,7 +33,8 @@ public final class RailHandle: Sendable {
         self.thread = thread
     }
 
-    /// Starts a thread, makes the transport there and registers the memory, which stays mapped until `shutdown` has returned.
+    /// Starts a thread, makes the transport there and registers the memory, which stays mapped until `shutdown` has
+    /// returned.
     ///
     /// Blocks until that is done: never from the cooperative pool.
     /// - Throws: what the factory or the registration threw, or `.system` when there is no thread to be had.
@@ -68,14 +71,17 @@ public final class RailHandle: Sendable {
 
     /// Hands over a batch, which runs in order. Any thread; never blocks.
     ///
-    /// - Returns: false when the mailbox has no room for all of it, or the rail is shut down: then none of it was taken.
+    /// - Returns: false when the mailbox has no room for all of it, or the rail is shut down: then none of it was
+    ///   taken.
     public func submit(_ commands: [RailCommand]) -> Bool { shared.mailbox.submit(commands) }
 
     /// What was done until a recent turn. Any thread.
     public var counters: RailCounters { shared.counters.withLock { $0 } }
 
-    /// Ends the rail: commands submitted before are carried out, links close, the last events are delivered (`shutDown` is the very
-    /// last), the thread ends. Blocks until then: never from the cooperative pool, nor from the sink. Later calls return at once.
+    /// Ends the rail: commands submitted before are carried out, links close, the last events are delivered (`shutDown`
+    /// is the very
+    /// last), the thread ends. Blocks until then: never from the cooperative pool, nor from the sink. Later calls
+    /// return at once.
     public func shutdown() {
         guard shared.mailbox.close() else { return }
         thread.join()

@@ -1,7 +1,8 @@
 import Synchronization
 import System
 
-/// The one way into a rail: batches of commands from any thread, at most one wake-up a batch and none while it is awake.
+/// The one way into a rail: batches of commands from any thread, at most one wake-up a batch and none while it is
+/// awake.
 final class RailMailbox: Sendable {
     private struct State {
         var commands: [RailCommand] = []

@@ -3,7 +3,8 @@ import Artifacts
 /// The manager as a pure machine: clusters, their members, and who is to be told what.
 ///
 /// Events and the time go in; rows to save and messages to send come out. It starts from the rows that were saved, and
-/// takes the members that were live then for live until their leases would have ended, so that a restart forgets nobody.
+/// takes the members that were live then for live until their leases would have ended, so that a restart forgets
+/// nobody.
 ///
 /// ```
 ///  member:  registered ──heartbeats──▶ live ──no heartbeat for a lease──▶ not live ──forgetMs──▶ forgotten

@@ -136,7 +136,8 @@ struct TaskState {
 
     func isOpen(_ piece: PieceIndex) -> Bool { !isHeld(piece) && !leased.contains(piece) }
 
-    /// Counts a host as a holder of pieces it was not counted for; `isExposed` when it read them at the origin for others.
+    /// Counts a host as a holder of pieces it was not counted for; `isExposed` when it read them at the origin for
+    /// others.
     mutating func add(_ pieces: [PieceIndex], of host: HostNumber, isExposed: Bool) -> HoldingChange {
         var change = HoldingChange()
         for piece in pieces {

@@ -128,7 +128,8 @@ extension Scheduler {
         if models[lease.model].map({ !$0.joined.isEmpty }) ?? false { markDirty(lease.model) }
     }
 
-    /// A host says it reads under this lease: granted by an earlier life of the scheduler, or before its stream was lost.
+    /// A host says it reads under this lease: granted by an earlier life of the scheduler, or before its stream was
+    /// lost.
     mutating func adopt(_ claim: HeldLease, of number: HostNumber) {
         if let known = leases[claim.lease] {
             if known.holder != number { send(number, .leaseEnded(claim.lease)) }

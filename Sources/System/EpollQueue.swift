@@ -67,8 +67,7 @@ public struct EpollQueue: ~Copyable, Sendable {
         }
     }
 
-    private func set(_ operation: CInt, _ watched: CInt, _ interest: Interest, _ token: UInt64) throws(Errno)
-    {
+    private func set(_ operation: CInt, _ watched: CInt, _ interest: Interest, _ token: UInt64) throws(Errno) {
         _ = try Sockets.checked(
             martlet_epoll_set(raw, operation, watched, interest.rawValue, token), "epoll_ctl")
     }

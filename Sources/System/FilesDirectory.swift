@@ -58,7 +58,8 @@ public struct Directory: ~Copyable, Sendable {
         Directory(owning: try opened(descriptor.raw, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0))
     }
 
-    /// Opens the directory of this one-part name beneath this one, creating it if missing; never through a symbolic link.
+    /// Opens the directory of this one-part name beneath this one, creating it if missing; never through a symbolic
+    /// link.
     public func openBeneath(creating part: String, permissions: UInt32) throws(Errno) -> Directory {
         precondition(!part.contains("/"), "one part at a time")
         guard !part.isEmpty, part != ".", part != ".." else { throw Errno(EINVAL, "openat2") }

@@ -111,7 +111,8 @@ extension FileDescriptor {
             }
             let code = martlet_errno()
             if count < 0, code == EINTR { continue }
-            // Between some pairs of file systems the kernel refuses or, on older ones, copies nothing: go by way of memory.
+            // Between some pairs of file systems the kernel refuses or, on older ones, copies nothing: go by way of
+            // memory.
             if count == 0 || [EXDEV, EOPNOTSUPP, EINVAL, ENOSYS].contains(code) {
                 return try copyThroughMemory(from: source, done, sizeBytes)
             }

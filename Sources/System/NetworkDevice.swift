@@ -77,7 +77,8 @@ public struct RDMADevice: Sendable, Hashable {
         let state = SystemTree.text("\(path)/state")?.split(separator: " ").last.map { String($0) }
         // `400 Gb/sec (4X NDR)`
         let rate = SystemTree.text("\(path)/rate")?.split(separator: " ").first.flatMap { Double($0) }
-        // Hardware names the interface per GID, soft devices by their parent, InfiniBand by the PCI device's interfaces.
+        // Hardware names the interface per GID, soft devices by their parent, InfiniBand by the PCI device's
+        // interfaces.
         let interface =
             SystemTree.text("\(path)/gid_attrs/ndevs/0") ?? SystemTree.text("\(device)/parent")
             ?? SystemTree.entries("\(device)/device/net").first

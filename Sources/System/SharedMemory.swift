@@ -63,7 +63,8 @@ public struct SharedMemory: ~Copyable, Sendable {
     /// Touches all pages, in parallel on as many threads as there are CPUs given, pinned to these.
     ///
     /// A page costs its clearing, and a virtual machine's host the finding of it: on such a machine one thread took
-    /// 3.3 s per GiB (1.1 s where transparent huge pages were joined), so a node's arena on one takes minutes. Throws when
+    /// 3.3 s per GiB (1.1 s where transparent huge pages were joined), so a node's arena on one takes minutes. Throws
+    /// when
     /// there is no memory for a page: `ENOMEM`, or `EFAULT` where huge pages of the bound node have run out.
     public func populate(on cpus: CPUSet) throws(Errno) {
         let threadsMax = 32

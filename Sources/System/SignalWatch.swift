@@ -3,7 +3,8 @@ import Synchronization
 
 /// The signals that ask a server to stop, given to a callback on a thread of their own.
 ///
-/// SIGINT and SIGTERM are watched, SIGPIPE is ignored (every socket call says EPIPE anyway). The handler itself writes one
+/// SIGINT and SIGTERM are watched, SIGPIPE is ignored (every socket call says EPIPE anyway). The handler itself writes
+/// one
 /// byte to a pipe, so the callback may do what it likes. One watch at a time in a process.
 public final class SignalWatch: Sendable {
     /// A signal that was sent to us.
@@ -42,7 +43,8 @@ public final class SignalWatch: Sendable {
 
     /// Ends watching: the signals do again what they do by default, and the callback does not run any more.
     ///
-    /// Waits for a callback that is running; called from the callback itself it would wait for ever. A second time does nothing.
+    /// Waits for a callback that is running; called from the callback itself it would wait for ever. A second time does
+    /// nothing.
     public func close() {
         let already = closed.withLock { flag in
             defer { flag = true }

@@ -84,7 +84,8 @@ public enum Sockets {
     /// The user this process runs as.
     public static var ownUser: UInt32 { geteuid() }
 
-    /// Sets what every TCP connection of ours has: no delay, keepalive (a dead host is noticed within 20 s), the limit of
+    /// Sets what every TCP connection of ours has: no delay, keepalive (a dead host is noticed within 20 s), the limit
+    /// of
     /// unacknowledged bytes' age, and buffer sizes (0: the kernel tunes them).
     public static func tune(
         _ socket: CInt, unacknowledgedLimitMs: UInt32, receiveBytes: Int, sendBytes: Int
@@ -150,7 +151,8 @@ public enum Sockets {
             martlet_socket_send_packet(socket, bytes.baseAddress!, bytes.count, descriptor ?? -1), "sendmsg")
     }
 
-    /// Receives one packet whole and the descriptor passed with it (the caller owns it); a packet that does not fit fails with `EMSGSIZE`.
+    /// Receives one packet whole and the descriptor passed with it (the caller owns it); a packet that does not fit
+    /// fails with `EMSGSIZE`.
     public static func receivePacket(
         _ socket: CInt, into bytes: UnsafeMutableRawBufferPointer, passed: inout CInt
     )

@@ -77,7 +77,8 @@ public final class FaultPlan: Sendable, CustomStringConvertible {
 
     /// Parses a list such as `corrupt-exports,freeze-after-exports=3`; nil when a part is unknown.
     ///
-    /// Parts: `corrupt-exports[=n]` `corrupt-reads[=n]` `fail-posts=n` `withhold-reads` `delay-reads-ms=n` `swallow-sends`
+    /// Parts: `corrupt-exports[=n]` `corrupt-reads[=n]` `fail-posts=n` `withhold-reads` `delay-reads-ms=n`
+    /// `swallow-sends`
     /// `freeze` `freeze-after-exports=n` `freeze-after-links=n`.
     public init?(text: String) {
         var faults = Faults()
@@ -105,7 +106,8 @@ public final class FaultPlan: Sendable, CustomStringConvertible {
     /// The variable that gives a process a plan.
     public static let environmentVariable = "MARTLET_FAULT_TRANSPORT"
 
-    /// The plan that `MARTLET_FAULT_TRANSPORT` asks for, in tests of whole processes; nil where it is not set. Traps when it
+    /// The plan that `MARTLET_FAULT_TRANSPORT` asks for, in tests of whole processes; nil where it is not set. Traps
+    /// when it
     /// is malformed: a test that injects nothing would prove nothing.
     public static func fromEnvironment(_ environment: [String: String]) -> FaultPlan? {
         guard let text = environment[environmentVariable], !text.isEmpty else { return nil }

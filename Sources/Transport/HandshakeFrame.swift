@@ -37,7 +37,8 @@ package struct RandomNumber: Hashable, Sendable {
 /// What two hosts say to each other before a link is up, over any socket: who they are and what belongs together.
 ///
 /// Layout, little-endian: magic (4) · version (2) · kind (1) · detail (1) · number (16) · body length (2) · body.
-/// The body of a greeting is incarnation (8) · reads per link (2) · host (1 + n) · cluster (1 + n); other kinds have none.
+/// The body of a greeting is incarnation (8) · reads per link (2) · host (1 + n) · cluster (1 + n); other kinds have
+/// none.
 package struct HandshakeFrame: Equatable {
     package enum Kind: UInt8 {
         /// Connecting side, first bytes: `number` is the link's nonce, `detail` how many data streams are wished.

@@ -6,10 +6,12 @@ import Artifacts
 /// The shape is that of RDMA (registration, opaque remote keys, bounded posting, polling, draining); sockets are one
 /// way to fill it. An implementation passes the contract suite in `Tests/TransportTests`.
 ///
-/// Life of a read: `register` local memory once → a link comes up → the parent `export`s an exact range to that link and
+/// Life of a read: `register` local memory once → a link comes up → the parent `export`s an exact range to that link
+/// and
 /// sends the key in a message → the child `post`s reads with the key → `poll` hands each completion over exactly once →
 /// the child tells the parent, which `revoke`s. A posted read's memory belongs to the transport until its completion:
-/// a time-out is no completion. `close(link)` completes every posted read of the link (with `.linkClosed`) before it reports
+/// a time-out is no completion. `close(link)` completes every posted read of the link (with `.linkClosed`) before it
+/// reports
 /// the link down, and after that no byte of it can land any more.
 public protocol PieceTransport: AnyObject, SendableMetatype {
     /// What this transport is and can do here; constant after creation.
@@ -24,7 +26,8 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
     /// A descriptor that becomes readable when `poll` would find something; nil where the transport must be polled.
     var wakeDescriptor: CInt? { get }
 
-    /// When `poll` wants to be called even without a wake-up, on the monotonic clock: the next time-out, 0 for "at once"
+    /// When `poll` wants to be called even without a wake-up, on the monotonic clock: the next time-out, 0 for "at
+    /// once"
     /// (something is waiting already, e.g. what was just posted or sent), nil for never.
     var wakeAtNs: UInt64? { get }
 
@@ -33,7 +36,8 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
 
     /// Lets one link read exactly this range until `revoke`.
     ///
-    /// - Throws: `.limit` when the link has `capabilities.exportsPerLinkMax` exports already, `.linkClosed` when the link is not
+    /// - Throws: `.limit` when the link has `capabilities.exportsPerLinkMax` exports already, `.linkClosed` when the
+    ///   link is not
     ///   up, `.sourceFailed` when the source does not have the range or cannot be opened.
     func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export
 
@@ -43,7 +47,8 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
 
     /// Starts a link to another host; `linkUp` or `linkDown` follows by the deadline, provided that `poll` is called.
     ///
-    /// - Throws: `.badAddress` for an address of another kind or form, `.limit` when there are `capabilities.linksMax` links.
+    /// - Throws: `.badAddress` for an address of another kind or form, `.limit` when there are `capabilities.linksMax`
+    ///   links.
     func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID
 
     /// Sends a small ordered message, at most `capabilities.messageBytesMax` (a longer one traps).
@@ -52,14 +57,17 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
     ///   returns true, since its `linkDown` is on the way or has been delivered.
     func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool
 
-    /// Posts reads in order. They may complete in any order. A read of no bytes, of more than `capabilities.readBytesMax`, or
+    /// Posts reads in order. They may complete in any order. A read of no bytes, of more than
+    /// `capabilities.readBytesMax`, or
     /// outside its registered memory is a bug and traps.
     ///
-    /// - Returns: how many were taken: fewer than asked when a bound is reached (`capabilities.readsPerLinkMax`). A read on a link that is
+    /// - Returns: how many were taken: fewer than asked when a bound is reached (`capabilities.readsPerLinkMax`). A
+    ///   read on a link that is
     ///   not up is taken and completes with `.linkClosed`.
     func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int
 
-    /// Ends a link: its reads complete, its exports end, then `linkDown(.linkClosed)`. Unknown or old generations are ignored.
+    /// Ends a link: its reads complete, its exports end, then `linkDown(.linkClosed)`. Unknown or old generations are
+    /// ignored.
     func close(_ link: LinkID)
 
     /// Hands over what happened, at most about `limit` happenings, without waiting.

@@ -7,6 +7,7 @@ public enum TransportKind: UInt8, Sendable, Hashable, CaseIterable, CustomString
     case local = 3
     case simulated = 4
 
+    /// The text form.
     public var description: String {
         switch self {
         case .rdma: "rdma"
@@ -65,6 +66,7 @@ public struct LinkID: Hashable, Sendable, CustomStringConvertible {
         self.index = index
         self.generation = generation
     }
+    /// The text form.
     public var description: String { "link \(index).\(generation)" }
 }
 
@@ -121,12 +123,14 @@ public struct RemoteKey: Hashable, Sendable {
         withUnsafeBytes(of: words) { body(UnsafeRawBufferPointer(rebasing: $0[..<Int(count)])) }
     }
 
+    /// Equal bytes.
     public static func == (left: RemoteKey, right: RemoteKey) -> Bool {
         left.count == right.count && left.words.0 == right.words.0 && left.words.1 == right.words.1
             && left.words.2 == right.words.2 && left.words.3 == right.words.3 && left.words.4 == right.words.4
             && left.words.5 == right.words.5
     }
 
+    /// Hashes the bytes that count.
     public func hash(into hasher: inout Hasher) {
         hasher.combine(count)
         hasher.combine(words.0)
@@ -205,6 +209,7 @@ public struct TransportAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(kind: kind, location: location)
     }
 
+    /// The text form.
     public var description: String { "\(kind):\(location)" }
 }
 

@@ -11,7 +11,8 @@ public struct LocalConfiguration: Sendable {
 
     /// Who we are.
     public var identity: LinkIdentity
-    /// Path of the socket to listen on, at most 107 bytes, in a folder only this user can write to. nil: only outbound links.
+    /// Path of the socket to listen on, at most 107 bytes, in a folder only this user can write to. nil: only outbound
+    /// links.
     public var listenPath: String?
     /// Links alive, inbound and outbound together.
     public var linksMax = 256

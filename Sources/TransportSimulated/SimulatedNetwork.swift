@@ -2,7 +2,8 @@ import Transport
 
 /// The wires between simulated hosts: latency, bandwidth, loss and death, all from one seed.
 ///
-/// Time is what `poll` is given; nothing happens by itself. One thread owns the network and all its transports. The same calls
+/// Time is what `poll` is given; nothing happens by itself. One thread owns the network and all its transports. The
+/// same calls
 /// with the same times and seed give the same happenings.
 public final class SimulatedNetwork {
     /// How long a packet travels.
@@ -26,7 +27,8 @@ public final class SimulatedNetwork {
     /// When the next packet arrives anywhere; nil when none is on its way.
     public var nextEventNs: UInt64? { heap.first?.atNs }
 
-    /// A host dies. Its far sides notice at once (`silently` false: its kernel resets the links) or by their time-outs alone.
+    /// A host dies. Its far sides notice at once (`silently` false: its kernel resets the links) or by their time-outs
+    /// alone.
     public func kill(_ name: String, silently: Bool) {
         guard let host = hosts.removeValue(forKey: name) else { return }
         if !silently { host.resetLinks() }

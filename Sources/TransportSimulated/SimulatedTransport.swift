@@ -29,8 +29,10 @@ public struct SimulatedConfiguration: Sendable {
 
 /// Pieces between hosts that exist only in this process, on a `SimulatedNetwork`.
 ///
-/// Bytes are really copied (from the source's memory or file into the reader's, at the moment the source would put them on the
-/// wire); their time is reckoned from latency and both hosts' bandwidth. A host that is not polled does nothing, as a stopped process.
+/// Bytes are really copied (from the source's memory or file into the reader's, at the moment the source would put them
+/// on the
+/// wire); their time is reckoned from latency and both hosts' bandwidth. A host that is not polled does nothing, as a
+/// stopped process.
 public final class SimulatedTransport: PieceTransport {
     /// The largest message.
     public static let messageBytesMax = 64 << 10
@@ -56,8 +58,7 @@ public final class SimulatedTransport: PieceTransport {
     private var isShutDown = false
 
     /// Puts a host on the network. Throws `.system` when its name is taken.
-    public init(on network: SimulatedNetwork, _ configuration: SimulatedConfiguration) throws(TransportError)
-    {
+    public init(on network: SimulatedNetwork, _ configuration: SimulatedConfiguration) throws(TransportError) {
         self.network = network
         self.configuration = configuration
         name = configuration.identity.host.name
@@ -347,7 +348,8 @@ public final class SimulatedTransport: PieceTransport {
         happenings.append(.linkUp(link.id, peer, inbound: link.inbound))
     }
 
-    /// Puts a read's bytes on the wire: they are in the reader's memory at once, but the reader hears of it when they would be.
+    /// Puts a read's bytes on the wire: they are in the reader's memory at once, but the reader hears of it when they
+    /// would be.
     private func serve(
         _ link: SimulatedLink, _ number: UInt64, _ key: RemoteKey, _ offset: UInt64, _ length: Int
     ) {

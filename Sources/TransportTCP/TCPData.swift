@@ -4,8 +4,7 @@ import Transport
 /// The way of a byte: requests out and payload in, requests in and payload out, on one data stream.
 extension TCPTransport {
     /// A data connection is ready.
-    func serveData(_ link: TCPLink, _ stream: TCPDataStream, _ interest: EpollQueue.Interest, _ nowNs: UInt64)
-    {
+    func serveData(_ link: TCPLink, _ stream: TCPDataStream, _ interest: EpollQueue.Interest, _ nowNs: UInt64) {
         attempt(link) { () throws(TransportError) in
             if stream.isConnecting {
                 guard !interest.isDisjoint(with: [.writing, .broken]) else { return }
@@ -18,8 +17,7 @@ extension TCPTransport {
 
     // MARK: Receiving
 
-    private func receiveData(_ link: TCPLink, _ stream: TCPDataStream, _ nowNs: UInt64) throws(TransportError)
-    {
+    private func receiveData(_ link: TCPLink, _ stream: TCPDataStream, _ nowNs: UInt64) throws(TransportError) {
         var budget = configuration.turnBytesMax
         while budget > 0 {
             let room = UnsafeMutableRawBufferPointer(rebasing: stream.inbox[stream.filled...])
@@ -187,7 +185,8 @@ extension TCPTransport {
         setInterest(stream.socket, [.reading, .writing])
     }
 
-    /// One call: requests that wait (never inside a response), the current response's head and as much of its bytes as fits.
+    /// One call: requests that wait (never inside a response), the current response's head and as much of its bytes as
+    /// fits.
     private func sendSome(_ link: TCPLink, _ stream: TCPDataStream) throws(TransportError) -> SocketTransfer {
         let socket = stream.socket.descriptor.raw
         let isInside = !stream.serving.isEmpty && stream.serving.first.isBegun

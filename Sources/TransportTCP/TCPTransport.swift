@@ -2,14 +2,16 @@ import Artifacts
 import System
 import Transport
 
-/// Pieces over TCP, one-sidedly as the protocol wants it: the receiver asks with a key, and the bytes go from the kernel
+/// Pieces over TCP, one-sidedly as the protocol wants it: the receiver asks with a key, and the bytes go from the
+/// kernel
 /// straight to their place.
 ///
 /// A link is one control connection (handshake, messages) and a few data connections, tied together by a random ticket.
 /// Everything happens on the rail's thread: sockets never block, epoll says which are ready, and each gets at most
 /// `turnBytesMax` a turn. The sending side hands the kernel memory or a file's pages and copies nothing itself.
 ///
-/// A far side that breaks the protocol (wrong lengths, unknown numbers, bytes nobody asked for) loses the link; bytes are
+/// A far side that breaks the protocol (wrong lengths, unknown numbers, bytes nobody asked for) loses the link; bytes
+/// are
 /// only ever written inside a posted read. There is no encryption yet: see `HandshakeAuthenticator`.
 public final class TCPTransport: PieceTransport {
     /// What an epoll token leads to.
@@ -51,7 +53,8 @@ public final class TCPTransport: PieceTransport {
 
     /// Opens the transport, and listens when the configuration says so.
     ///
-    /// - Throws: `.badAddress` for an address that is not numeric, `.system` when the port is taken or a setting is impossible.
+    /// - Throws: `.badAddress` for an address that is not numeric, `.system` when the port is taken or a setting is
+    ///   impossible.
     public init(_ configuration: TCPConfiguration) throws(TransportError) {
         try configuration.check()
         self.configuration = configuration
@@ -251,8 +254,7 @@ public final class TCPTransport: PieceTransport {
         return taken
     }
 
-    private func ask(_ link: TCPLink, _ read: ReadRequest, key: RandomNumber, target: UnsafeMutableRawPointer)
-    {
+    private func ask(_ link: TCPLink, _ read: ReadRequest, key: RandomNumber, target: UnsafeMutableRawPointer) {
         let stream = link.shortestStream
         if stream.posted.isEmpty { stream.receiveStampNs = 0 }
         if !stream.hasToSend { stream.sendStampNs = 0 }

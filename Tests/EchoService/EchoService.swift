@@ -111,7 +111,8 @@ public final class EchoService: EchoHandler {
         }
     }
 
-    /// A reader and a writer side by side, as a scheduler has them: the end of one cancels the other, and the call ends ok.
+    /// A reader and a writer side by side, as a scheduler has them: the end of one cancels the other, and the call ends
+    /// ok.
     private func pair(
         _ requests: RPCIncoming<EchoV1.EchoRequest>, _ responses: RPCOutgoing<EchoV1.EchoResponse>
     ) async throws {

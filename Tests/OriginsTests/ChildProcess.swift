@@ -2,7 +2,8 @@ import Glibc
 
 /// A program run by the tests, ended and waited for with its owner.
 ///
-/// Not Foundation's `Process`: its `waitUntilExit` spins a run loop, which on a thread of Swift's pool may never return.
+/// Not Foundation's `Process`: its `waitUntilExit` spins a run loop, which on a thread of Swift's pool may never
+/// return.
 final class ChildProcess: Sendable {
     struct Failure: Error { let errno: Int32 }
 
@@ -10,7 +11,8 @@ final class ChildProcess: Sendable {
     /// The end of the child's standard input that keeps it open; -1 for a child without.
     private let lifeline: CInt
 
-    /// Starts a program found on PATH. With `holdsInput` its standard input stays open as long as this object, and this process.
+    /// Starts a program found on PATH. With `holdsInput` its standard input stays open as long as this object, and this
+    /// process.
     init(_ arguments: [String], holdsInput: Bool = false) throws {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)

@@ -2,7 +2,8 @@ import Artifacts
 
 @testable import Swarm
 
-/// A whole swarm in memory and virtual time: machines of every host, a fake origin, a fake scheduler. One seed, one run.
+/// A whole swarm in memory and virtual time: machines of every host, a fake origin, a fake scheduler. One seed, one
+/// run.
 ///
 /// A piece's bytes are one number; its digest is a function of that number. Links have a latency, hosts a bandwidth.
 final class VirtualSwarm {
@@ -240,8 +241,7 @@ final class VirtualSwarm {
         var missing: [UInt32] = []
         for piece in pieces {
             let address = PieceAddress(file: file, piece: PieceIndex(piece))
-            if !(holders[address] ?? []).contains(where: { hosts[$0]!.isAlive && hosts[$0]!.fault != .mute })
-            {
+            if !(holders[address] ?? []).contains(where: { hosts[$0]!.isAlive && hosts[$0]!.fault != .mute }) {
                 missing.append(piece)
             }
         }

@@ -5,7 +5,8 @@ enum ImportLaw {
     /// Decisions: the standard library and each other, downwards. No clock, socket, lock or thread can get in.
     static let pureCore: Set<String> = ["Artifacts", "Swarm", "Scheduling", "Registry"]
 
-    /// What any room outside the pure core may use of the toolchain. Foundation is not among them: it doubles the program's
+    /// What any room outside the pure core may use of the toolchain. Foundation is not among them: it doubles the
+    /// program's
     /// size and start-up time.
     static let toolchain: Set<String> = ["Swift", "Synchronization", "Glibc", "Dispatch"]
 

@@ -15,7 +15,8 @@ struct SourceFile: CustomTestStringConvertible, Sendable {
         return parts.count > 2 && parts[0] == "Sources" ? String(parts[1]) : nil
     }
 
-    /// Modules imported, with their line numbers. Attributes (`@testable import X`) and kinds (`import struct X.Y`) are seen through.
+    /// Modules imported, with their line numbers. Attributes (`@testable import X`) and kinds (`import struct X.Y`) are
+    /// seen through.
     var imports: [(line: Int, module: String)] {
         lines.enumerated().compactMap { index, line in
             let prefixes = ["public", "internal", "package", "private", "fileprivate"]

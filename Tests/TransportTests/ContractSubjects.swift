@@ -111,8 +111,7 @@ final class WrappedNetwork: ContractNetwork {
         return try Self.wrap(transport, plan)
     }
 
-    private static func wrap(_ transport: some PieceTransport, _ plan: FaultPlan) throws -> any PieceTransport
-    {
+    private static func wrap(_ transport: some PieceTransport, _ plan: FaultPlan) throws -> any PieceTransport {
         try FaultyTransport(transport, plan: plan)
     }
 
