@@ -44,6 +44,7 @@ public final class LocalTransport: PieceTransport {
     private var isShutDown = false
 
     private static let happeningsMax = 1 << 16
+    private static let listenerPauseNs: UInt64 = 100_000_000
     private static let listenerToken = UInt64.max
 
     /// Opens the transport, and listens when the configuration says so. A socket that a dead process left behind is
@@ -323,11 +324,21 @@ public final class LocalTransport: PieceTransport {
         }
     }
 
+    /// Leaves further connections in the kernel's queue until there is room for them again.
     private func pauseListening(_ nowNs: UInt64) {
-        guard !isListenerPaused, let listener else { return }
-        isListenerPaused = true
-        try? queue.change(listener.descriptor.raw, [], token: Self.listenerToken)
-        scheduleScan(atNs: nowNs + 100_000_000)
+        guard let listener else { return }
+        if !isListenerPaused {
+            isListenerPaused = true
+            try? queue.change(listener.descriptor.raw, [], token: Self.listenerToken)
+        }
+        scheduleScan(atNs: nowNs + Self.listenerPauseNs)
+    }
+
+    private func resumeListening(_ nowNs: UInt64) {
+        guard isListenerPaused, let listener else { return }
+        guard pendingCount < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
+        isListenerPaused = false
+        try? queue.change(listener.descriptor.raw, .reading, token: Self.listenerToken)
     }
 
     public func close(_ link: LinkID) {
@@ -507,10 +518,6 @@ public final class LocalTransport: PieceTransport {
 
     private func scan(_ nowNs: UInt64) {
         nextScanNs = nil
-        if isListenerPaused, let listener, pendingCount < configuration.pendingHandshakesMax {
-            isListenerPaused = false
-            try? queue.change(listener.descriptor.raw, .reading, token: Self.listenerToken)
-        }
         for link in links.all {
             if link.state != .up {
                 if nowNs >= link.deadlineNs {
@@ -525,6 +532,7 @@ public final class LocalTransport: PieceTransport {
                 takeDown(link, TransportError(.timedOut, "\(link.name) took no packet for \(limitMs) ms"))
             }
         }
+        resumeListening(nowNs)
     }
 
     private func isSilent(_ link: LocalLink, _ nowNs: UInt64) -> Bool {

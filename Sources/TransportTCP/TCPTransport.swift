@@ -49,6 +49,7 @@ public final class TCPTransport: PieceTransport {
 
     /// Happenings that wait for `poll` before `post` takes no more.
     private static let happeningsMax = 1 << 16
+    private static let listenerPauseNs: UInt64 = 100_000_000
     private static let drainIntervalNs: UInt64 = 10_000_000
 
     /// Opens the transport, and listens when the configuration says so.
@@ -418,7 +419,6 @@ public final class TCPTransport: PieceTransport {
     private func scan(_ nowNs: UInt64) {
         nextScanNs = nil
         checkDraining(nowNs)
-        resumeListening()
         for endpoint in endpoints.all {
             guard case .handshake(let handshake) = endpoint else { continue }
             if nowNs >= handshake.deadlineNs {
@@ -427,6 +427,7 @@ public final class TCPTransport: PieceTransport {
                 scheduleScan(atNs: handshake.deadlineNs)
             }
         }
+        resumeListening(nowNs)
         for link in links.all {
             if link.state != .up {
                 if nowNs >= link.deadlineNs {
@@ -467,20 +468,21 @@ public final class TCPTransport: PieceTransport {
         return nil
     }
 
-    private func resumeListening() {
-        guard isListenerPaused, let listener, handshakesPending < configuration.pendingHandshakesMax else {
-            return
-        }
-        isListenerPaused = false
-        try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
-    }
-
     /// Leaves further connections in the kernel's queue until there is room for them again.
     func pauseListening(_ nowNs: UInt64) {
-        guard !isListenerPaused, let listener else { return }
-        isListenerPaused = true
-        try? queue.change(listener.descriptor.raw, [], token: listener.endpoint.token)
-        scheduleScan(atNs: nowNs + 100_000_000)
+        guard let listener else { return }
+        if !isListenerPaused {
+            isListenerPaused = true
+            try? queue.change(listener.descriptor.raw, [], token: listener.endpoint.token)
+        }
+        scheduleScan(atNs: nowNs + Self.listenerPauseNs)
+    }
+
+    private func resumeListening(_ nowNs: UInt64) {
+        guard isListenerPaused, let listener else { return }
+        guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
+        isListenerPaused = false
+        try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
     }
 
     var listenerDescriptor: CInt? { listener?.descriptor.raw }
