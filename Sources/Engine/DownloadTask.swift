@@ -24,6 +24,8 @@ struct DownloadTask {
     /// Files whose whole-file hash a worker is advancing, and whether more has been kept since it began.
     var hashing: [FileIndex: Bool] = [:]
     var publishing: Set<FileIndex> = []
+    /// Files that a worker is throwing away, and what is to be kept of them anew once that is done.
+    var forgetting: [FileIndex: [@Sendable () -> Void]] = [:]
     /// Where pieces came from that a worker is judging.
     var judging: [PieceAddress: Judged] = [:]
     var traffic = Traffic()
@@ -40,7 +42,8 @@ struct DownloadTask {
     var progressAtOutcome: DownloadProgress?
 
     /// Whether nothing of it is in anybody's hands any more.
-    var isIdle: Bool { slotsOut == 0 && fetching.isEmpty && arrived.isEmpty && publishing.isEmpty && hashing.isEmpty }
+    var isIdle: Bool { slotsOut == 0 && fetching.isEmpty && arrived.isEmpty && publishing.isEmpty
+            && hashing.isEmpty && forgetting.isEmpty }
 }
 
 /// A caller's hold on a download.

@@ -32,6 +32,8 @@ public enum EngineEvent: Sendable {
     case hashAdvanced(DownloadNumber, FileIndex)
     /// A worker checked a whole file and published it, or not.
     case publishEnded(DownloadNumber, FileIndex, Result<PublishOutcome, StorageError>)
+    /// A worker threw away what was stored of a file.
+    case forgotten(DownloadNumber, FileIndex)
     /// A worker opened a task for serving; nil when it is not here.
     case sourceOpened(TaskID, TaskSource?)
     /// Somebody asks something of the interpreter on its thread.

@@ -220,11 +220,12 @@ extension Interpreter {
         downloads[number]?.judging[address] = Judged(source: piece.source, kind: arrival.kind)
         let (arena, post, file) = (arena, post, task.files[Int(address.file.value)])
         let lengthBytes = Int(file.layout.range(of: address.piece).length)
-        work {
+        let job: @Sendable () -> Void = {
             let bytes = UnsafeRawBufferPointer(rebasing: arena.bytes(of: arrival.slot)[..<lengthBytes])
             let outcome = keepPiece(bytes, expected: expected, task: file, piece: address.piece)
             post(.keepEnded(number, address, arrival.slot, outcome))
         }
+        if downloads[number]?.forgetting[address.file]?.append(job) == nil { work(job) }
     }
 
     private func discard(_ piece: ArrivedPiece, of number: DownloadNumber) {
@@ -319,12 +320,15 @@ extension Interpreter {
         guard let task = downloads[number] else { return }
         let entry = task.manifest.files[Int(file.value)]
         uploadEvent(.forgot(entry.task))
+        forgetSource(of: entry.task)
         scheduler.send(.forgot(entry.task))
-        let (store, log) = (store, log)
+        downloads[number]?.forgetting[file] = []
+        let (store, log, post) = (store, log, post)
         work {
             do throws(StorageError) { try store.forget(entry.task) } catch {
                 log("cannot forget \(entry.path): \(error)")
             }
+            post(.forgotten(number, file))
         }
     }
 }

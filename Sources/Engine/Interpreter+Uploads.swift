@@ -154,12 +154,23 @@ extension Interpreter {
         }
     }
 
+    /// The store forgot a task: what is open of it is the old file, which no child may be given any more.
+    func forgetSource(of task: TaskID) {
+        if let source = sources.removeValue(forKey: task) { retiredSources.append((task, source)) }
+        closeUnusedSources()
+    }
+
     /// Lets go of tasks no child is interested in any more, so that they can be evicted.
+    ///
+    /// A task with an export under way stays: a rail still holds its descriptor's number.
     func closeUnusedSources() {
-        let used = Set(uploadTasks.values).union(exporting.values.map { $0.task })
+        let exported = Set(exporting.values.map { $0.task })
+        let used = exported.union(uploadTasks.values)
         for task in sources.keys where !used.contains(task) {
             guard let source = sources.removeValue(forKey: task) else { continue }
             work { source.unuse() }
         }
+        for (_, source) in retiredSources.filter({ !exported.contains($0.task) }) { work { source.unuse() } }
+        retiredSources.removeAll { !exported.contains($0.task) }
     }
 }

@@ -44,6 +44,8 @@ public final class Interpreter {
 
     var upload: Upload
     var sources: [TaskID: TaskSource] = [:]
+    /// Sources of tasks that were forgotten, until no export of them is under way.
+    var retiredSources: [(task: TaskID, source: TaskSource)] = []
     /// Children waiting for their task to be opened for serving.
     var opening: [TaskID: [UploadSessionID]] = [:]
     var uploadTasks: [UploadSessionID: TaskID] = [:]
@@ -185,6 +187,8 @@ public final class Interpreter {
             hashAdvanced(number, file)
         case .publishEnded(let number, let file, let result):
             publishEnded(number, file, result)
+        case .forgotten(let number, let file):
+            for job in downloads[number]?.forgetting.removeValue(forKey: file) ?? [] { work(job) }
         case .sourceOpened(let task, let source):
             sourceOpened(task, source)
         case .ask(let body):
