@@ -102,6 +102,11 @@ let package = Package(
             name: "bench-digests", dependencies: ["Artifacts", "CAlternatives", "Digests", "Memory", "System"],
             path: "Bench/digests", exclude: ["CAlternatives"], swiftSettings: strict),
 
+        // Benchmarks.
+        .executableTarget(
+            name: "bench-transport", dependencies: ["Rails", "TransportTCP", "TransportLocal", "Transport", "System"],
+            path: "Bench/transport", swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),

@@ -126,5 +126,6 @@ public final class FaultPlan: Sendable, CustomStringConvertible {
     /// What was done wrong so far. Any thread.
     public var tally: Tally { state.withLock { $0.tally } }
 
+    /// As a word or text for people.
     public var description: String { text }
 }

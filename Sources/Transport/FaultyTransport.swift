@@ -26,26 +26,29 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
     private var upLinks: Set<LinkID> = []
     private var nowNs: UInt64 = 0
 
-    /// Wraps a transport, on the rail's thread.
-    ///
-    /// - Throws: `.system` when the kernel has no descriptor left.
-    public init(_ base: Base, plan: FaultPlan) throws(TransportError) {
+    /// Wraps a transport, on the rail's thread. Traps when the kernel has no descriptor left: it is a thing of tests.
+    public init(_ base: Base, plan: FaultPlan) {
         self.base = base
         self.plan = plan
         do throws(Errno) {
             gate = try EpollQueue()
             if let descriptor = base.wakeDescriptor { try gate.add(descriptor, .reading, token: 0) }
         } catch {
-            throw TransportError(.system, "cannot watch a transport: \(error)")
+            fatalError("cannot watch a transport: \(error)")
         }
     }
 
+    /// What this transport is and can do here.
     public var capabilities: TransportCapabilities { base.capabilities }
+    /// What was done so far.
     public var counters: TransportCounters { base.counters }
+    /// Where other hosts reach it; nil while it does not listen.
     public var address: TransportAddress? { base.address }
 
+    /// Readable when `poll` would find something.
     public var wakeDescriptor: CInt? { base.wakeDescriptor == nil ? nil : gate.raw }
 
+    /// When `poll` wants to be called; 0 for at once, nil for never.
     public var wakeAtNs: UInt64? {
         if faults.isFrozen { return nil }
         if plan.state.withLock({ $0.killsLinks }) { return 0 }
@@ -57,12 +60,14 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
 
     // MARK: Memory and exports
 
+    /// Makes memory a target of reads and a possible source of exports.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
         let region = try base.register(memory)
         regions[region] = memory
         return region
     }
 
+    /// Lets one link read exactly this range until `revoke`.
     public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
         let isCorrupt = plan.state.withLock { state in
             state.exports += 1
@@ -115,16 +120,20 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
         place.storeBytes(of: place.load(as: UInt8.self) ^ 0x10, as: UInt8.self)
     }
 
+    /// Ends an export; `exportRetired` follows.
     public func revoke(_ export: ExportID) { base.revoke(export) }
 
     // MARK: Links and messages
 
+    /// Starts a link; `linkUp` or `linkDown` follows.
     public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
         try base.connect(to: address, deadlineNs: deadlineNs)
     }
 
+    /// Ends a link.
     public func close(_ link: LinkID) { base.close(link) }
 
+    /// Sends a message; false when the link cannot take it now.
     public func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool {
         let faults = faults
         guard !faults.isFrozen, !faults.swallowsSends, faults.losesMessage?(.sending, message) != true else {
@@ -136,6 +145,7 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
 
     // MARK: Reads
 
+    /// Posts reads; how many were taken.
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         for place in reads.indices {
             let failure: TransportError.Code? = plan.state.withLock { state in
@@ -214,6 +224,7 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
 
     // MARK: Polling
 
+    /// Hands over what happened, without waiting.
     @discardableResult
     public func poll(nowNs: UInt64, limit: Int, into events: inout some TransportEvents) -> Int {
         self.nowNs = nowNs
@@ -241,6 +252,7 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
             }
     }
 
+    /// Closes every link and delivers what remains.
     public func shutdown(into events: inout some TransportEvents) {
         withUnsafeMutablePointer(to: &events) { target in
             var filter = FaultyEvents(transport: self, target: target)

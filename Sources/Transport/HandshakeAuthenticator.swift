@@ -15,5 +15,6 @@ public protocol HandshakeAuthenticator: Sendable {
 public struct ClusterNameAuthenticator: HandshakeAuthenticator {
     /// Makes one.
     public init() {}
+    /// Says yes to everyone.
     public func admits(_ peer: LinkIdentity, inbound: Bool) -> Bool { true }
 }

@@ -21,18 +21,21 @@ import Transport
 /// file.
 public final class LocalTransport: PieceTransport {
     let configuration: LocalConfiguration
+    /// What this transport is and can do here.
     public let capabilities: TransportCapabilities
+    /// Where other hosts reach it; nil while it does not listen.
     public private(set) var address: TransportAddress?
+    /// What was done so far.
     public internal(set) var counters = TransportCounters()
 
-    private let queue: EpollQueue
-    private let listener: LocalFile?
-    private var isListenerPaused = false
+    let queue: EpollQueue
+    let listener: LocalFile?
+    var isListenerPaused = false
     var links: LinkTable<LocalLink>
     var linksCount = 0
-    private var pendingCount: Int { links.count - linksCount }
+    var pendingCount: Int { links.count - linksCount }
     private var regions: [RegionMemory] = []
-    private var exportLinks: [ExportID: LinkID] = [:]
+    var exportLinks: [ExportID: LinkID] = [:]
     private var lastExport: UInt64 = 0
     var happenings = Happenings()
     /// Links with packets to send or reads to do.
@@ -40,12 +43,12 @@ public final class LocalTransport: PieceTransport {
     private var ready: [EpollQueue.Ready] = []
     private let packet = UnsafeMutableRawBufferPointer.allocate(
         byteCount: LocalPacket.bytesMax, alignment: 16)
-    private var nextScanNs: UInt64?
+    var nextScanNs: UInt64?
     private var isShutDown = false
 
     private static let happeningsMax = 1 << 16
-    private static let listenerPauseNs: UInt64 = 100_000_000
-    private static let listenerToken = UInt64.max
+    static let listenerPauseNs: UInt64 = 100_000_000
+    static let listenerToken = UInt64.max
 
     /// Opens the transport, and listens when the configuration says so. A socket that a dead process left behind is
     /// replaced.
@@ -113,17 +116,21 @@ public final class LocalTransport: PieceTransport {
         packet.deallocate()
     }
 
+    /// Readable when `poll` would find something.
     public var wakeDescriptor: CInt? { queue.raw }
 
+    /// When `poll` wants to be called; 0 for at once, nil for never.
     public var wakeAtNs: UInt64? { happenings.isEmpty && active.isEmpty ? nextScanNs : 0 }
 
     // MARK: Memory and exports
 
+    /// Makes memory a target of reads and a possible source of exports.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
         regions.append(memory)
         return RegionID(index: UInt32(regions.count - 1))
     }
 
+    /// Lets one link read exactly this range until `revoke`.
     public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
         guard let target = links[link], target.state == .up else {
             throw TransportError(.linkClosed, "\(link) is not up; nothing can be exported to it")
@@ -175,6 +182,7 @@ public final class LocalTransport: PieceTransport {
         }
     }
 
+    /// Ends an export; `exportRetired` follows.
     public func revoke(_ export: ExportID) {
         guard let link = exportLinks.removeValue(forKey: export).flatMap({ links[$0] }),
             let entry = link.exports[export.value]
@@ -192,6 +200,7 @@ public final class LocalTransport: PieceTransport {
 
     // MARK: Messages and reads
 
+    /// Sends a message; false when the link cannot take it now.
     public func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool {
         precondition(
             message.count <= LocalConfiguration.messageBytesMax,
@@ -206,6 +215,7 @@ public final class LocalTransport: PieceTransport {
         return true
     }
 
+    /// Posts reads; how many were taken.
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
@@ -248,127 +258,7 @@ public final class LocalTransport: PieceTransport {
         active.append(link)
     }
 
-    // MARK: Links
-
-    public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
-        guard address.kind == .local, let place = SocketAddress(path: address.location) else {
-            throw TransportError(
-                .badAddress, "cannot connect to \(address): need local: with a path of at most 107 bytes")
-        }
-        guard linksCount < configuration.linksMax else {
-            throw TransportError(.limit, "there are \(linksCount) links already; close one first")
-        }
-        let socket: LocalFile
-        let user: UInt32
-        do throws(Errno) {
-            socket = LocalFile(try Sockets.connect(to: place, kind: .packets))
-            user = try Sockets.peerUser(of: socket.descriptor.raw)
-        } catch {
-            throw failure(error, "cannot connect to \(address)")
-        }
-        guard user == Sockets.ownUser else {
-            throw TransportError(.refused, "no link to \(address): another user (\(user)) listens there")
-        }
-        let link = try add(
-            socket, inbound: false, remote: address.description, state: .greeted, deadlineNs: deadlineNs)
-        linksCount += 1
-        link.queue(
-            HandshakeFrame(
-                .greeting, number: RandomNumber.make(), identity: configuration.identity,
-                readsPerLinkMax: UInt16(configuration.readsPerLinkMax)
-            ).bytes)
-        activate(link)
-        return link.id
-    }
-
-    private func add(
-        _ socket: LocalFile, inbound: Bool, remote: String, state: LocalLink.State, deadlineNs: UInt64
-    ) throws(TransportError) -> LocalLink {
-        let id = links.insert { id in
-            LocalLink(
-                id: id, inbound: inbound, remote: remote, socket: socket, interest: .reading, state: state,
-                deadlineNs: deadlineNs)
-        }
-        guard let id, let link = links[id] else {
-            throw TransportError(.limit, "there is no room for another link")
-        }
-        do throws(Errno) {
-            try queue.add(link.raw, .reading, token: id.token)
-        } catch {
-            links[id] = nil
-            throw failure(error, "cannot watch a link to \(remote)")
-        }
-        scheduleScan(atNs: deadlineNs)
-        return link
-    }
-
-    private func accept(_ nowNs: UInt64) {
-        guard let listener else { return }
-        for _ in 0..<16 {
-            guard pendingCount < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
-            do throws(Errno) {
-                counters.syscalls += 1
-                guard let descriptor = try Sockets.accept(listener.descriptor.raw) else { return }
-                let socket = LocalFile(descriptor)
-                guard try Sockets.peerUser(of: socket.descriptor.raw) == Sockets.ownUser else {
-                    counters.handshakesRefused += 1
-                    continue
-                }
-                _ = try? add(
-                    socket, inbound: true, remote: "a local process", state: .expected,
-                    deadlineNs: nowNs + configuration.handshakeLimitNs)
-            } catch {
-                counters.handshakesRefused += 1
-                if error.isOutOfDescriptors { return pauseListening(nowNs) }
-            }
-        }
-    }
-
-    /// Leaves further connections in the kernel's queue until there is room for them again.
-    private func pauseListening(_ nowNs: UInt64) {
-        guard let listener else { return }
-        if !isListenerPaused {
-            isListenerPaused = true
-            try? queue.change(listener.descriptor.raw, [], token: Self.listenerToken)
-        }
-        scheduleScan(atNs: nowNs + Self.listenerPauseNs)
-    }
-
-    private func resumeListening(_ nowNs: UInt64) {
-        guard isListenerPaused, let listener else { return }
-        guard pendingCount < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
-        isListenerPaused = false
-        try? queue.change(listener.descriptor.raw, .reading, token: Self.listenerToken)
-    }
-
-    public func close(_ link: LinkID) {
-        guard let target = links[link], target.state != .expected else { return }
-        takeDown(target, TransportError(.linkClosed, "this side closed the link to \(target.name)"))
-    }
-
-    /// Ends a link: reads complete, exports retire, the socket closes, then the link is reported down, in this order.
-    func takeDown(_ link: LocalLink, _ reason: TransportError) {
-        guard links[link.id] != nil else { return }
-        links[link.id] = nil
-        queue.remove(link.raw)
-        if link.state == .expected {
-            counters.handshakesRefused += 1
-            return
-        }
-        linksCount -= 1
-        while let read = link.reads.popFirst() { complete(link.id, tag: read.tag, .linkClosed) }
-        link.offers = [:]
-        while link.outgoing.popFirst() != nil {}
-        for export in link.exports.values.sorted(by: { $0.id.value < $1.id.value }) {
-            exportLinks[export.id] = nil
-            happenings.append(.exportRetired(export.id))
-        }
-        link.exports = [:]
-        counters.linksDown += 1
-        happenings.append(.linkDown(link.id, reason))
-        // The socket closes when its last owner, the link, goes: now, or when `poll` is done with it.
-    }
-
+    /// Closes every link and delivers what remains.
     public func shutdown(into events: inout some TransportEvents) {
         guard !isShutDown else { return }
         isShutDown = true
@@ -385,6 +275,7 @@ public final class LocalTransport: PieceTransport {
 
     // MARK: Polling
 
+    /// Hands over what happened, without waiting.
     @discardableResult
     public func poll(nowNs: UInt64, limit: Int, into events: inout some TransportEvents) -> Int {
         precondition(!isShutDown, "a local transport is not polled after shutdown")
@@ -508,45 +399,5 @@ public final class LocalTransport: PieceTransport {
             takeDown(link, error)
         }
         return handed
-    }
-
-    // MARK: Time
-
-    func scheduleScan(atNs: UInt64) { nextScanNs = min(nextScanNs ?? .max, atNs) }
-
-    private var scanIntervalNs: UInt64 { max(configuration.progressLimitNs / 8, 1_000_000) }
-
-    private func scan(_ nowNs: UInt64) {
-        nextScanNs = nil
-        for link in links.all {
-            if link.state != .up {
-                if nowNs >= link.deadlineNs {
-                    takeDown(
-                        link,
-                        TransportError(.timedOut, "\(link.remote) did not complete the handshake in time"))
-                } else {
-                    scheduleScan(atNs: link.deadlineNs)
-                }
-            } else if isSilent(link, nowNs) {
-                let limitMs = configuration.progressLimitNs / 1_000_000
-                takeDown(link, TransportError(.timedOut, "\(link.name) took no packet for \(limitMs) ms"))
-            }
-        }
-        resumeListening(nowNs)
-    }
-
-    private func isSilent(_ link: LocalLink, _ nowNs: UInt64) -> Bool {
-        func isOverdue(_ stamp: inout UInt64) -> Bool {
-            scheduleScan(atNs: nowNs + scanIntervalNs)
-            if stamp == 0 { stamp = nowNs }
-            return nowNs >= stamp && nowNs - stamp >= configuration.progressLimitNs
-        }
-        if !link.outgoing.isEmpty, isOverdue(&link.sendStampNs) { return true }
-        for (id, export) in link.exports {
-            guard var revokedAtNs = export.revokedAtNs else { continue }
-            if isOverdue(&revokedAtNs) { return true }
-            link.exports[id]!.revokedAtNs = revokedAtNs
-        }
-        return false
     }
 }

@@ -42,8 +42,11 @@ public final class SimulatedTransport: PieceTransport {
     let configuration: SimulatedConfiguration
     let network: SimulatedNetwork
     let name: String
+    /// What this transport is and can do here.
     public let capabilities: TransportCapabilities
+    /// Where other hosts reach it; nil while it does not listen.
     public let address: TransportAddress?
+    /// What was done so far.
     public internal(set) var counters = TransportCounters()
 
     var arrivals = Fifo<SimulatedPacket>()
@@ -73,8 +76,10 @@ public final class SimulatedTransport: PieceTransport {
         }
     }
 
+    /// Readable when `poll` would find something.
     public var wakeDescriptor: CInt? { nil }
 
+    /// When `poll` wants to be called; 0 for at once, nil for never.
     public var wakeAtNs: UInt64? {
         if !arrivals.isEmpty || !happenings.isEmpty { return 0 }
         var nextNs = network.nextEventNs
@@ -88,11 +93,13 @@ public final class SimulatedTransport: PieceTransport {
 
     // MARK: Memory and exports
 
+    /// Makes memory a target of reads and a possible source of exports.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
         regions.append(memory)
         return RegionID(index: UInt32(regions.count - 1))
     }
 
+    /// Lets one link read exactly this range until `revoke`.
     public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
         guard let target = links[link], target.isUp else {
             throw TransportError(.linkClosed, "\(link) is not up; nothing can be exported to it")
@@ -112,6 +119,7 @@ public final class SimulatedTransport: PieceTransport {
         return Export(id: id, key: key)
     }
 
+    /// Ends an export; `exportRetired` follows.
     public func revoke(_ export: ExportID) {
         guard let entry = exports[export], !entry.isRevoked else { return }
         entry.isRevoked = true
@@ -133,6 +141,7 @@ public final class SimulatedTransport: PieceTransport {
 
     // MARK: Messages and reads
 
+    /// Sends a message; false when the link cannot take it now.
     public func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool {
         precondition(
             message.count <= Self.messageBytesMax,
@@ -147,6 +156,7 @@ public final class SimulatedTransport: PieceTransport {
         return true
     }
 
+    /// Posts reads; how many were taken.
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
@@ -194,6 +204,7 @@ public final class SimulatedTransport: PieceTransport {
 
     // MARK: Links
 
+    /// Starts a link; `linkUp` or `linkDown` follows.
     public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
         guard address.kind == .simulated else {
             throw TransportError(
@@ -215,6 +226,7 @@ public final class SimulatedTransport: PieceTransport {
         return id
     }
 
+    /// Ends a link.
     public func close(_ link: LinkID) {
         guard let target = links[link] else { return }
         takeDown(
@@ -245,6 +257,7 @@ public final class SimulatedTransport: PieceTransport {
         }
     }
 
+    /// Closes every link and delivers what remains.
     public func shutdown(into events: inout some TransportEvents) {
         guard !isShutDown else { return }
         isShutDown = true
@@ -257,6 +270,7 @@ public final class SimulatedTransport: PieceTransport {
 
     // MARK: Polling
 
+    /// Hands over what happened, without waiting.
     @discardableResult
     public func poll(nowNs: UInt64, limit: Int, into events: inout some TransportEvents) -> Int {
         precondition(!isShutDown, "a simulated transport is not polled after shutdown")

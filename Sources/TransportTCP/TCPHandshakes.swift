@@ -5,6 +5,7 @@ import Transport
 extension TCPTransport {
     // MARK: Outbound
 
+    /// Starts a link; `linkUp` or `linkDown` follows.
     public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
         guard address.kind == .tcp, let place = SocketAddress(hostAndPort: address.location) else {
             throw TransportError(

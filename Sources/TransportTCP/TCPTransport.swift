@@ -23,34 +23,37 @@ public final class TCPTransport: PieceTransport {
     }
 
     let configuration: TCPConfiguration
+    /// What this transport is and can do here.
     public let capabilities: TransportCapabilities
+    /// Where other hosts reach it; nil while it does not listen.
     public private(set) var address: TransportAddress?
+    /// What was done so far.
     public internal(set) var counters = TransportCounters()
 
     let queue: EpollQueue
-    private let listener: TCPSocket?
+    let listener: TCPSocket?
     var isListenerPaused = false
     var endpoints: LinkTable<Endpoint>
     var links: LinkTable<TCPLink>
     var handshakesPending = 0
     private var regions: [RegionMemory] = []
     var exports: [RandomNumber: TCPExport] = [:]
-    private var exportKeys: [ExportID: RandomNumber] = [:]
-    private var lastExport: UInt64 = 0
+    var exportKeys: [ExportID: RandomNumber] = [:]
+    var lastExport: UInt64 = 0
     /// Revoked exports of which the kernel may still hold pages.
-    private var draining: [TCPExport] = []
+    var draining: [TCPExport] = []
     var happenings = Happenings()
     private var dirty: [TCPLink] = []
     private var resumable: [TCPLink] = []
     private var ready: [EpollQueue.Ready] = []
     /// When time-outs are looked at next; nil when nothing can time out.
-    private var nextScanNs: UInt64?
+    var nextScanNs: UInt64?
     private var isShutDown = false
 
     /// Happenings that wait for `poll` before `post` takes no more.
     private static let happeningsMax = 1 << 16
-    private static let listenerPauseNs: UInt64 = 100_000_000
-    private static let drainIntervalNs: UInt64 = 10_000_000
+    static let listenerPauseNs: UInt64 = 100_000_000
+    static let drainIntervalNs: UInt64 = 10_000_000
 
     /// Opens the transport, and listens when the configuration says so.
     ///
@@ -101,8 +104,10 @@ public final class TCPTransport: PieceTransport {
             isShutDown || links.count == 0, "a TCP transport was dropped with links; call shutdown first")
     }
 
+    /// Readable when `poll` would find something.
     public var wakeDescriptor: CInt? { queue.raw }
 
+    /// When `poll` wants to be called; 0 for at once, nil for never.
     public var wakeAtNs: UInt64? {
         if !happenings.isEmpty || !dirty.isEmpty || !resumable.isEmpty { return 0 }
         return nextScanNs
@@ -110,99 +115,10 @@ public final class TCPTransport: PieceTransport {
 
     // MARK: Memory and exports
 
+    /// Makes memory a target of reads and a possible source of exports.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
         regions.append(memory)
         return RegionID(index: UInt32(regions.count - 1))
-    }
-
-    public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
-        guard let target = links[link], target.state == .up else {
-            throw TransportError(.linkClosed, "\(link) is not up; nothing can be exported to it")
-        }
-        guard target.exports.count < configuration.exportsPerLinkMax else {
-            throw TransportError(
-                .limit, "\(target.name) has \(target.exports.count) exports already; revoke one first")
-        }
-        lastExport += 1
-        let id = ExportID(lastExport)
-        let export = try makeExport(id, source, for: target)
-        exports[export.key] = export
-        exportKeys[id] = export.key
-        target.exports[id.value] = export
-        return Export(id: id, key: export.key.key)
-    }
-
-    private func makeExport(_ id: ExportID, _ source: ExportSource, for link: TCPLink) throws(TransportError)
-        -> TCPExport
-    {
-        switch source {
-        case .memory(let region, let offset, let length):
-            let memory = memory(of: region)
-            guard length > 0, offset <= UInt64(memory.lengthBytes),
-                length <= UInt64(memory.lengthBytes) - offset
-            else {
-                throw TransportError(
-                    .sourceFailed,
-                    "\(length) bytes at \(offset) are not in memory of \(memory.lengthBytes) bytes")
-            }
-            return TCPExport(id: id, link: link.id, memory: memory.base + Int(offset), lengthBytes: length)
-        case .file(let descriptor, let range):
-            let fileBytes: UInt64
-            do throws(Errno) {
-                fileBytes = try FileSource.lengthBytes(of: descriptor)
-            } catch {
-                throw TransportError(.sourceFailed, "cannot export a file: \(error)")
-            }
-            guard range.length > 0, range.offset <= fileBytes, range.length <= fileBytes - range.offset else {
-                throw TransportError(
-                    .sourceFailed,
-                    "\(range.length) bytes at \(range.offset) are not in a file of \(fileBytes) bytes")
-            }
-            do throws(Errno) {
-                return try TCPExport(
-                    id: id, link: link.id, file: descriptor, offset: range.offset, lengthBytes: range.length,
-                    mapped: sendsMapped(to: link))
-            } catch {
-                throw TransportError(.sourceFailed, "cannot export a file: \(error)")
-            }
-        }
-    }
-
-    private func sendsMapped(to link: TCPLink) -> Bool {
-        switch configuration.fileSending {
-        case .mmap: true
-        case .sendfile: false
-        case .auto: Sockets.isLoopback(link.control.socket.descriptor.raw)
-        }
-    }
-
-    public func revoke(_ export: ExportID) {
-        guard let key = exportKeys.removeValue(forKey: export), let entry = exports.removeValue(forKey: key)
-        else { return }
-        entry.isRevoked = true
-        retireWhenUnused(entry)
-    }
-
-    /// Reports a revoked export as retired as soon as neither we nor the kernel read it.
-    func retireWhenUnused(_ export: TCPExport) {
-        guard export.isRevoked, export.readsActive == 0 else { return }
-        if export.isHeldByKernel() {
-            if draining.isEmpty { scheduleScan(atNs: 0) }
-            return draining.append(export)
-        }
-        links[export.link]?.exports[export.id.value] = nil
-        happenings.append(.exportRetired(export.id))
-    }
-
-    private func checkDraining(_ nowNs: UInt64) {
-        draining.removeAll { export in
-            guard let link = links[export.link] else { return true }
-            guard !export.isHeldByKernel() else { return false }
-            link.exports[export.id.value] = nil
-            happenings.append(.exportRetired(export.id))
-            return true
-        }
-        if !draining.isEmpty { scheduleScan(atNs: nowNs + Self.drainIntervalNs) }
     }
 
     func memory(of region: RegionID) -> RegionMemory {
@@ -212,6 +128,7 @@ public final class TCPTransport: PieceTransport {
 
     // MARK: Messages and reads
 
+    /// Sends a message; false when the link cannot take it now.
     public func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool {
         precondition(
             message.count <= TCPConfiguration.messageBytesMax,
@@ -225,6 +142,7 @@ public final class TCPTransport: PieceTransport {
         return true
     }
 
+    /// Posts reads; how many were taken.
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
@@ -284,6 +202,7 @@ public final class TCPTransport: PieceTransport {
 
     // MARK: Ends
 
+    /// Ends a link.
     public func close(_ link: LinkID) {
         guard let target = links[link], target.inbound == false || target.state == .up else { return }
         takeDown(target, TransportError(.linkClosed, "this side closed the link to \(target.name)"))
@@ -324,6 +243,7 @@ public final class TCPTransport: PieceTransport {
         endpoints[socket.endpoint] = nil
     }
 
+    /// Closes every link and delivers what remains.
     public func shutdown(into events: inout some TransportEvents) {
         guard !isShutDown else { return }
         isShutDown = true
@@ -342,6 +262,7 @@ public final class TCPTransport: PieceTransport {
 
     // MARK: Polling
 
+    /// Hands over what happened, without waiting.
     @discardableResult
     public func poll(nowNs: UInt64, limit: Int, into events: inout some TransportEvents) -> Int {
         precondition(!isShutDown, "a TCP transport is not polled after shutdown")
@@ -407,82 +328,6 @@ public final class TCPTransport: PieceTransport {
         guard !link.isResumable else { return }
         link.isResumable = true
         resumable.append(link)
-    }
-
-    // MARK: Time
-
-    /// Has time-outs looked at by then at the latest.
-    func scheduleScan(atNs: UInt64) { nextScanNs = min(nextScanNs ?? .max, atNs) }
-
-    var scanIntervalNs: UInt64 { max(configuration.progressLimitNs / 8, 1_000_000) }
-
-    private func scan(_ nowNs: UInt64) {
-        nextScanNs = nil
-        checkDraining(nowNs)
-        for endpoint in endpoints.all {
-            guard case .handshake(let handshake) = endpoint else { continue }
-            if nowNs >= handshake.deadlineNs {
-                refuse(handshake, nil)
-            } else {
-                scheduleScan(atNs: handshake.deadlineNs)
-            }
-        }
-        resumeListening(nowNs)
-        for link in links.all {
-            if link.state != .up {
-                if nowNs >= link.deadlineNs {
-                    takeDown(
-                        link,
-                        TransportError(.timedOut, "\(link.remote) did not complete the handshake in time"))
-                } else {
-                    scheduleScan(atNs: link.deadlineNs)
-                }
-            } else if let silent = silence(link, nowNs) {
-                takeDown(link, silent)
-            }
-        }
-    }
-
-    /// The reason to give a link up because nothing moves; schedules the next look while something is due.
-    private func silence(_ link: TCPLink, _ nowNs: UInt64) -> TransportError? {
-        let limit = configuration.progressLimitNs
-        func isOverdue(_ stamp: inout UInt64) -> Bool {
-            scheduleScan(atNs: nowNs + scanIntervalNs)
-            if stamp == 0 { stamp = nowNs }
-            return nowNs >= stamp && nowNs - stamp >= limit
-        }
-        func failure(_ what: String) -> TransportError {
-            TransportError(.timedOut, "\(link.name) \(what) for \(limit / 1_000_000) ms")
-        }
-        if link.control.queuedBytes > 0, isOverdue(&link.control.sendStampNs) {
-            return failure("took no message")
-        }
-        for case let stream? in link.data {
-            if !stream.posted.isEmpty, isOverdue(&stream.receiveStampNs) {
-                return failure("sent no byte of a posted read")
-            }
-            if stream.hasToSend, isOverdue(&stream.sendStampNs) {
-                return failure("took no byte of a read it asked for")
-            }
-        }
-        return nil
-    }
-
-    /// Leaves further connections in the kernel's queue until there is room for them again.
-    func pauseListening(_ nowNs: UInt64) {
-        guard let listener else { return }
-        if !isListenerPaused {
-            isListenerPaused = true
-            try? queue.change(listener.descriptor.raw, [], token: listener.endpoint.token)
-        }
-        scheduleScan(atNs: nowNs + Self.listenerPauseNs)
-    }
-
-    private func resumeListening(_ nowNs: UInt64) {
-        guard isListenerPaused, let listener else { return }
-        guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
-        isListenerPaused = false
-        try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
     }
 
     var listenerDescriptor: CInt? { listener?.descriptor.raw }

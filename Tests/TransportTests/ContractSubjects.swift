@@ -108,11 +108,11 @@ final class WrappedNetwork: ContractNetwork {
     func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
         let transport = try base.makeTransport(identity: identity, bounds: bounds)
         guard let plan = plan(identity.host) else { return transport }
-        return try Self.wrap(transport, plan)
+        return Self.wrap(transport, plan)
     }
 
-    private static func wrap(_ transport: some PieceTransport, _ plan: FaultPlan) throws -> any PieceTransport {
-        try FaultyTransport(transport, plan: plan)
+    private static func wrap(_ transport: some PieceTransport, _ plan: FaultPlan) -> any PieceTransport {
+        FaultyTransport(transport, plan: plan)
     }
 
     var deadAddress: TransportAddress { base.deadAddress }
