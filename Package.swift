@@ -90,7 +90,7 @@ let package = Package(
             "CLI",
             [
                 "PeerService", "SchedulerService", "ManagerService", "Configuration",
-                "Observability", "ControlAPI", "System", "Memory", "Transport",
+                "Observability", "ControlAPI", "System", "Memory", "Transport", "Storage", "HTTP", "Origins",
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 

@@ -48,30 +48,3 @@ enum GetReport {
         ]
     }
 }
-
-extension ExitCode {
-    /// The exit code for a failure's closed code, as origins, store and scheduler name them.
-    init(failureCode code: String) {
-        switch code {
-        case "invalid_reference", "invalid": self = .usage
-        case "notFoundRepository", "notFoundRevision", "notFoundFile", "unknownModel": self = .notFound
-        case "unauthorized", "forbidden", "policy": self = .denied
-        case "digest_mismatch", "digestMismatch", "changed", "refusedName": self = .verificationFailed
-        case "noSpace": self = .noSpace
-        case "unreachable", "unavailable", "rateLimited": self = .unavailable
-        case "locked", "inUse": self = .conflict
-        default: self = .failure
-        }
-    }
-
-    /// The exit code for a server's answer.
-    init(_ status: RPCStatus) {
-        switch status {
-        case .notFound: self = .notFound
-        case .permissionDenied, .unauthenticated: self = .denied
-        case .unavailable, .deadlineExceeded: self = .unavailable
-        case .invalidArgument: self = .usage
-        default: self = .failure
-        }
-    }
-}

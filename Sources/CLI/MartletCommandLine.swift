@@ -72,10 +72,6 @@ public enum MartletCommandLine {
     private static func told(_ error: any Error, _ console: Console) -> ExitCode {
         let line = Redaction.scrub("\(error)").split(whereSeparator: \.isNewline).joined(separator: " ")
         console.note("martlet: \(line)")
-        switch error {
-        case let failure as CommandFailure: return failure.code
-        case is ConfigurationError: return .usage
-        default: return .failure
-        }
+        return ExitCode(error)
     }
 }

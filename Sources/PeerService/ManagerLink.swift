@@ -7,6 +7,8 @@ import RPC
 /// none.
 struct ManagerLink: Sendable {
     private let membership: ManagerMembership
+    private let scheduler: SchedulerLink
+    private let isFixed: Bool
     private let log: Logger
 
     /// Whether the manager knows of us.
@@ -37,6 +39,8 @@ struct ManagerLink: Sendable {
                     log.warning("manager lost", ["manager": .text("\(address)"), "reason": .text(reason)])
                 }
             })
+        self.scheduler = scheduler
+        self.isFixed = isFixed
         self.log = log
     }
 
@@ -44,6 +48,8 @@ struct ManagerLink: Sendable {
     func run() async {
         do throws(RPCError) { try await membership.run() } catch {
             log.error("the manager refused this host", ["reason": .text(error.message)])
+            // Without schedulers named by hand there will be none.
+            if !isFixed { scheduler.refused(error) }
         }
     }
 }

@@ -101,7 +101,9 @@ struct NodeService: NodeHandler {
                 store.models().first { $0.isComplete && $0.manifest.reference == reference.canonicalText }
             }
             guard let known else {
-                throw OriginFailure(code: "unavailable", description: error.message, retryable: true)
+                let isRefused = error.status == .failedPrecondition
+                throw OriginFailure(
+                    code: isRefused ? "wrong_cluster" : "unavailable", description: error.message, retryable: !isRefused)
             }
             return Resolved(manifest: known.manifest, model: known.id, stale: true)
         }

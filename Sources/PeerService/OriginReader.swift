@@ -172,7 +172,8 @@ extension OriginFailure {
     init(_ error: OriginError) {
         let retryable =
             switch error.code {
-            case .truncated, .rateLimited, .unreachable, .cancelled: true
+            // Without ranges it goes on too: the scheduler leases the whole file next time.
+            case .truncated, .rateLimited, .unreachable, .cancelled, .rangesUnsupported: true
             default: false
             }
         self.init(

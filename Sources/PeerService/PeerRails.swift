@@ -30,6 +30,8 @@ struct PeerRails {
         // Safety: the arena outlives the rails; `PeerServer.stop` shuts them down before it lets the arena go.
         let memory = [RegionMemory(base: arena.base, lengthBytes: arena.lengthBytes, backing: (arena.memfd, 0))]
         var built = PeerRails()
+        var isComplete = false
+        defer { if !isComplete { for rail in built.rails { rail.shutdown() } } }
         if choice != .local {
             let listen = configuration[Schema.Peer.listen]
             let streams = Int(configuration[Schema.Peer.streams])
@@ -72,6 +74,7 @@ struct PeerRails {
                 log.warning("no local transport", ["reason": .text(error.description)])
             }
         }
+        isComplete = true
         return built
     }
 

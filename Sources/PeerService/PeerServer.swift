@@ -75,6 +75,20 @@ public final class PeerServer: Sendable {
         _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
         environment: [String: String], log: Logger
     ) throws -> PeerServer {
+        var started = StartedParts()
+        do {
+            return try assemble(
+                configuration, options, credentials: credentials, environment: environment, log: log, &started)
+        } catch {
+            started.end()
+            throw error
+        }
+    }
+
+    private static func assemble(
+        _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
+        environment: [String: String], log: Logger, _ started: inout StartedParts
+    ) throws -> PeerServer {
         let identity = try HostIdentity(configuration)
         let store = try Store(
             StoreConfiguration(
@@ -82,19 +96,23 @@ public final class PeerServer: Sendable {
                 budgetBytes: configuration[Schema.Peer.diskBudget],
                 freeBytesMin: configuration[Schema.Peer.freeBytesMin]),
             log: { log.warning("store", ["note": .text($0)]) })
+        started.add { do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) } }
         let arena = try Arena(
             ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
         for note in arena.report { log.info("memory", ["note": .text(note)]) }
         let cores = max(1, Topology().allowedCPUs.count)
         let threads = configuration[Schema.Peer.workers] == 0 ? cores : Int(configuration[Schema.Peer.workers])
         let workers = try WorkerPool(WorkerConfiguration(name: "worker", threadCount: threads, queueLimit: 4096))
+        started.add { workers.stop() }
         let blocking = BlockingPool(workers)
         let mailbox = try EngineMailbox()
         let built = try PeerRails.start(
             configuration, identity: identity, arena: arena,
             faults: FaultPlan.fromEnvironment(environment), post: mailbox.post, log: log)
+        started.add { for rail in built.rails { rail.shutdown() } }
         let settings = try OriginSettings(configuration, environment: environment)
         let origins = try Origins(settings: settings)
+        started.add { origins.shutdown() }
         let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)
         let policy = configuration[Schema.Peer.originPolicy]
         let scheduler = SchedulerLink(
@@ -112,6 +130,7 @@ public final class PeerServer: Sendable {
                 store: store, workers: workers, scheduler: scheduler, origin: reader, totals: totals,
                 post: mailbox.post, log: { log.warning("engine", ["note": .text($0)]) })
         }
+        started.add { engine.stop() }
         let managerLink = ManagerLink(
             configuration, identity: identity, options: options, addresses: built.addresses, credentials: credentials,
             scheduler: scheduler, log: log)
@@ -120,9 +139,10 @@ public final class PeerServer: Sendable {
             addresses: built.addresses, version: BuildInfo.version, engine: engine, store: store, arena: arena,
             blocking: blocking, scheduler: scheduler,
             resolveLimit: .seconds(60), managerAttached: { managerLink?.isAttached ?? false })
-        let server = try options.servesNode ? listen(configuration, parts: parts) : nil
         let observability = try PeerMetrics.serve(
             configuration, parts: parts, totals: totals, rails: built.rails, workers: workers, origins: origins)
+        started.add { observability?.stop() }
+        let server = try options.servesNode ? listen(configuration, parts: parts) : nil
         scheduler.use(
             options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
         var tasks = [Task { await scheduler.run(engine: engine) }]

@@ -30,6 +30,8 @@ final class SchedulerLink: SchedulerPort {
     private struct State {
         var addresses: [RPCAddress] = []
         var attachedTo: String?
+        /// Why no scheduler will have us, as long as none has since: waiting would not help.
+        var refusal: RPCError?
         var pending: [UInt64: PendingResolve] = [:]
         var nextRequest: UInt64 = 1
     }
@@ -69,6 +71,12 @@ final class SchedulerLink: SchedulerPort {
     /// Where schedulers are, in order of preference; takes effect at the next attachment.
     func use(_ addresses: [RPCAddress]) { state.withLock { $0.addresses = addresses } }
 
+    /// A scheduler or the manager will not have us, for a reason that stays: whoever waits for an answer is told.
+    func refused(_ error: RPCError) {
+        state.withLock { $0.refusal = error }
+        failPending(error)
+    }
+
     func send(_ message: SchedulerUplink) { outbox.put(message.wire) }
 
     /// Keeps the stream up until the task is cancelled.
@@ -86,6 +94,7 @@ final class SchedulerLink: SchedulerPort {
             do {
                 try await attach(to: address, engine: engine)
             } catch {
+                if let error = error as? RPCError, error.status == .failedPrecondition { refused(error) }
                 if !Task.isCancelled {
                     log.warning("scheduler lost", ["scheduler": .text("\(address)"), "reason": .text("\(error)")])
                 }
@@ -120,7 +129,10 @@ final class SchedulerLink: SchedulerPort {
         for download in attachment.downloads {
             try await call.send(.join(Wire.Join(model: download.model.description, manifest: download.manifest.wire)))
         }
-        state.withLock { $0.attachedTo = "\(address)" }
+        state.withLock { state in
+            state.attachedTo = "\(address)"
+            state.refusal = nil
+        }
         engine.post(.scheduler(.attached))
         log.info("attached to the scheduler", ["scheduler": .text("\(address)")])
         askPendingAgain()
@@ -194,10 +206,14 @@ final class SchedulerLink: SchedulerPort {
         defer { timer.cancel() }
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                state.withLock {
-                    $0.pending[request] = PendingResolve(
-                        reference: reference, refresh: refresh, continuation: continuation)
+                let refusal = state.withLock { state in
+                    if state.refusal == nil {
+                        state.pending[request] = PendingResolve(
+                            reference: reference, refresh: refresh, continuation: continuation)
+                    }
+                    return state.refusal
                 }
+                if let refusal { return continuation.resume(throwing: refusal) }
                 if Task.isCancelled { cancel(request) }
                 outbox.put(.resolve(Wire.Resolve(request: request, reference: reference, refresh: refresh)))
             }

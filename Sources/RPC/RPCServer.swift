@@ -135,7 +135,7 @@ public final class RPCServer: Sendable {
         }
         guard martlet_rpc_probe_unix(path) != 1 else {
             throw RPCError(
-                .unavailable,
+                .alreadyExists,
                 "cannot listen on unix:\(path): another process listens there; stop it or use another path")
         }
     }
@@ -157,7 +157,8 @@ public final class RPCServer: Sendable {
                 case ENXIO: "the host name is not known"
                 default: "\(reason(error)) [bind: errno \(error)]"
                 }
-            return RPCError(.unavailable, "cannot listen on \(address): \(why)")
+            return RPCError(
+                error == EADDRINUSE ? .alreadyExists : .unavailable, "cannot listen on \(address): \(why)")
         case .unix(let path):
             return RPCError(
                 .unavailable,

@@ -237,8 +237,10 @@ public struct TransportError: Error, Sendable, CustomStringConvertible {
         case limit
         /// The address cannot be used.
         case badAddress
-        /// The kernel refused (port in use, no memory, …).
+        /// The kernel refused (no memory, no more descriptors, …), or a setting is impossible.
         case system
+        /// Another process listens there.
+        case addressInUse
     }
 
     /// Which reason.

@@ -53,7 +53,7 @@ public final class LocalTransport: PieceTransport {
     /// Opens the transport, and listens when the configuration says so. A socket that a dead process left behind is
     /// replaced.
     ///
-    /// - Throws: `.badAddress` for a path that is too long, `.system` when another process listens there.
+    /// - Throws: `.badAddress` for a path that is too long, `.addressInUse` when another process listens there.
     public init(_ configuration: LocalConfiguration) throws(TransportError) {
         try configuration.check()
         self.configuration = configuration
@@ -86,7 +86,7 @@ public final class LocalTransport: PieceTransport {
         } catch {
             let remedy =
                 error.isAddressInUse ? "another process listens there; end it or choose another path: " : ""
-            throw TransportError(.system, "cannot listen on \(path): \(remedy)\(error)")
+            throw TransportError(error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(path): \(remedy)\(error)")
         }
     }
 

@@ -57,8 +57,8 @@ public final class TCPTransport: PieceTransport {
 
     /// Opens the transport, and listens when the configuration says so.
     ///
-    /// - Throws: `.badAddress` for an address that is not numeric, `.system` when the port is taken or a setting is
-    ///   impossible.
+    /// - Throws: `.badAddress` for an address that is not numeric, `.addressInUse` when the port is taken, `.system`
+    ///   when a setting is impossible.
     public init(_ configuration: TCPConfiguration) throws(TransportError) {
         try configuration.check()
         self.configuration = configuration
@@ -95,7 +95,7 @@ public final class TCPTransport: PieceTransport {
         } catch {
             let remedy =
                 error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
-            throw TransportError(.system, "cannot listen on \(listen): \(remedy)\(error)")
+            throw TransportError(error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
         }
     }
 

@@ -2,10 +2,14 @@
 
 import pathlib
 import re
+import signal
 import unittest
 
 from cluster import Cluster, Command
 from models import Model, digests
+
+# A test run that is ended from outside ends what it started, as after Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class ClusterTest(unittest.TestCase):

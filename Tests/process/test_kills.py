@@ -104,7 +104,7 @@ class Kills(ClusterTest):
         """Until the manager counts as many live members."""
         wait_for(
             f"the manager counts {sorted(names)} as live",
-            lambda: self.cluster.manager.metric("martlet_members", state="live") == len(names), limit=60)
+            lambda: self.cluster.manager.metric("martlet_manager_members", live="1") == len(names), limit=60)
 
 
 if __name__ == "__main__":
