@@ -42,8 +42,10 @@ struct DownloadTask {
     var progressAtOutcome: DownloadProgress?
 
     /// Whether nothing of it is in anybody's hands any more.
-    var isIdle: Bool { slotsOut == 0 && fetching.isEmpty && arrived.isEmpty && publishing.isEmpty
-            && hashing.isEmpty && forgetting.isEmpty }
+    var isIdle: Bool {
+        slotsOut == 0 && fetching.isEmpty && arrived.isEmpty && publishing.isEmpty
+            && hashing.isEmpty && forgetting.isEmpty
+    }
 }
 
 /// A caller's hold on a download.

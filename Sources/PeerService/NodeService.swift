@@ -103,7 +103,8 @@ struct NodeService: NodeHandler {
             guard let known else {
                 let isRefused = error.status == .failedPrecondition
                 throw OriginFailure(
-                    code: isRefused ? "wrong_cluster" : "unavailable", description: error.message, retryable: !isRefused)
+                    code: isRefused ? "wrong_cluster" : "unavailable", description: error.message, retryable: !isRefused
+                )
             }
             return Resolved(manifest: known.manifest, model: known.id, stale: true)
         }

@@ -96,7 +96,9 @@ public final class PeerServer: Sendable {
                 budgetBytes: configuration[Schema.Peer.diskBudget],
                 freeBytesMin: configuration[Schema.Peer.freeBytesMin]),
             log: { log.warning("store", ["note": .text($0)]) })
-        started.add { do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) } }
+        started.add {
+            do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) }
+        }
         let arena = try Arena(
             ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
         for note in arena.report { log.info("memory", ["note": .text(note)]) }

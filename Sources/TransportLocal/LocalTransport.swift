@@ -86,7 +86,8 @@ public final class LocalTransport: PieceTransport {
         } catch {
             let remedy =
                 error.isAddressInUse ? "another process listens there; end it or choose another path: " : ""
-            throw TransportError(error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(path): \(remedy)\(error)")
+            throw TransportError(
+                error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(path): \(remedy)\(error)")
         }
     }
 

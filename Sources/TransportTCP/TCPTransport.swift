@@ -95,7 +95,8 @@ public final class TCPTransport: PieceTransport {
         } catch {
             let remedy =
                 error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
-            throw TransportError(error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
+            throw TransportError(
+                error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
         }
     }
 
