@@ -25,9 +25,10 @@ public final class ManagerServer: Sendable {
     /// Opens the database, listens and serves.
     ///
     /// Throws `DatabaseError` (in use, damaged, newer), `RPCError` (port in use) or the metrics server's error, each
-    /// with a
-    /// sentence that says what to do.
+    /// with a sentence that says what to do.
     public static func start(_ configuration: ManagerConfiguration, log: Logger) async throws -> ManagerServer {
+        // Where this fails, opening the database says so.
+        try? Directory.createParent(of: configuration.database, permissions: 0o700)
         let (database, rows) = try await DatabaseQueue.open(path: configuration.database)
         do {
             return try ManagerServer(configuration, database, rows, log)

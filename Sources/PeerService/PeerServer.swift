@@ -90,6 +90,8 @@ public final class PeerServer: Sendable {
         environment: [String: String], log: Logger, _ started: inout StartedParts
     ) throws -> PeerServer {
         let identity = try HostIdentity(configuration)
+        // Where this fails, listening on the socket says so.
+        try? Directory.createParent(of: configuration[Schema.Peer.socket], permissions: 0o755)
         let store = try Store(
             StoreConfiguration(
                 directory: configuration[Schema.Peer.dataDirectory],

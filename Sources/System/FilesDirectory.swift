@@ -46,6 +46,12 @@ public struct Directory: ~Copyable, Sendable {
         }
     }
 
+    /// Creates every missing part of the path that leads to a file: its directory.
+    public static func createParent(of path: String, permissions: UInt32) throws(Errno) {
+        guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
+        try create(path: String(path[..<slash]), permissions: permissions)
+    }
+
     /// Opens a file in this directory, close-on-exec.
     public func open(_ name: String, _ access: Access, permissions: UInt32 = 0o600) throws(Errno)
         -> FileDescriptor

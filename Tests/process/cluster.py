@@ -277,6 +277,7 @@ class Cluster:
             Peer(
                 self, name, "up", f"machine-of-{name}", {
                     "MARTLET_MANAGER_LISTEN": f"127.0.0.1:{free_port()}",
+                    "MARTLET_MANAGER_DATABASE": str(self.directory / "state" / "manager.sqlite"),
                     "MARTLET_SCHEDULER_LISTEN": f"127.0.0.1:{free_port()}"})).wait_attached()
 
     def start_seed(self, name: str = "seed-1", **env) -> "Peer":
