@@ -52,7 +52,7 @@ struct MachineReport: Sendable {
             return Transport(
                 name: "rdma", isAvailable: false,
                 reason:
-                    "no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
+                    "this build has no RDMA transport yet; besides, no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
                     + "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev \(likelyInterface)"
                     + (hasVerbsLibrary ? "" : "; and apt install rdma-core libibverbs1"))
         }
@@ -60,7 +60,7 @@ struct MachineReport: Sendable {
             return Transport(
                 name: "rdma", isAvailable: false,
                 reason:
-                    "libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers")
+                    "this build has no RDMA transport yet; besides, libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers")
         }
         guard devices.contains(where: { $0.ports.contains(where: \.isActive) }) else {
             return Transport(
