@@ -319,6 +319,7 @@ extension Interpreter {
         guard let task = downloads[number] else { return }
         let entry = task.manifest.files[Int(file.value)]
         uploadEvent(.forgot(entry.task))
+        dropSource(of: entry.task)
         scheduler.send(.forgot(entry.task))
         let (store, log) = (store, log)
         work {

@@ -45,7 +45,11 @@ extension Interpreter {
 
     func sourceOpened(_ task: TaskID, _ source: TaskSource?) {
         let waiting = opening.removeValue(forKey: task) ?? []
-        sources[task] = source
+        if openingForgotten.remove(task) != nil {
+            if let source { work { source.unuse() } }
+        } else {
+            sources[task] = source
+        }
         for session in waiting where uploadTasks[session] == task { answerOpen(session, task) }
         closeUnusedSources()
     }
@@ -152,6 +156,12 @@ extension Interpreter {
         } else if let token = exporting.first(where: { $0.value.key == key })?.key {
             exportsUnwanted.insert(token)
         }
+    }
+
+    /// A task is forgotten: its descriptor is of a file that is gone, whose bytes must never pass for those of the next.
+    func dropSource(of task: TaskID) {
+        if opening[task] != nil { openingForgotten.insert(task) }
+        if let source = sources.removeValue(forKey: task) { work { source.unuse() } }
     }
 
     /// Lets go of tasks no child is interested in any more, so that they can be evicted.
