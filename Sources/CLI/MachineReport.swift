@@ -60,7 +60,8 @@ struct MachineReport: Sendable {
             return Transport(
                 name: "rdma", isAvailable: false,
                 reason:
-                    "this build has no RDMA transport yet; besides, libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers")
+                    "this build has no RDMA transport yet; besides, libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers"
+            )
         }
         guard devices.contains(where: { $0.ports.contains(where: \.isActive) }) else {
             return Transport(

@@ -45,7 +45,11 @@ extension Interpreter {
 
     func sourceOpened(_ task: TaskID, _ source: TaskSource?) {
         let waiting = opening.removeValue(forKey: task) ?? []
-        sources[task] = source
+        if openingForgotten.remove(task) != nil {
+            if let source { work { source.unuse() } }
+        } else {
+            sources[task] = source
+        }
         for session in waiting where uploadTasks[session] == task { answerOpen(session, task) }
         closeUnusedSources()
     }
@@ -156,6 +160,7 @@ extension Interpreter {
 
     /// The store forgot a task: what is open of it is the old file, which no child may be given any more.
     func forgetSource(of task: TaskID) {
+        if opening[task] != nil { openingForgotten.insert(task) }
         if let source = sources.removeValue(forKey: task) { retiredSources.append((task, source)) }
         closeUnusedSources()
     }

@@ -48,6 +48,8 @@ public final class Interpreter {
     var retiredSources: [(task: TaskID, source: TaskSource)] = []
     /// Children waiting for their task to be opened for serving.
     var opening: [TaskID: [UploadSessionID]] = [:]
+    /// Tasks forgotten while they were being opened for serving.
+    var openingForgotten: Set<TaskID> = []
     var uploadTasks: [UploadSessionID: TaskID] = [:]
     var exports: [UploadKey: Export] = [:]
     var exporting: [UInt64: PendingExport] = [:]

@@ -37,6 +37,11 @@ extension Download {
         precondition(
             inFlightBytes == 0 && originSlotBytes == 0,
             "a drained download holds \(inFlightBytes) bytes of slots")
+        // Digests were withdrawn while pieces were with workers: what is stored must not be resumed from.
+        for index in files.indices where files[index].phase == .clearing {
+            forget(FileIndex(index))
+            files[index].phase = .fetching
+        }
         for parent in parents where parent.hasLink { actions.append(.leave(parent.peer)) }
         parents = []
         isOver = true

@@ -58,7 +58,7 @@ extension Download {
     }
 
     /// Throws away what is stored of a file; its pieces are missing again.
-    private mutating func forget(_ file: FileIndex) {
+    mutating func forget(_ file: FileIndex) {
         let index = Int(file.value)
         for number in numbering.range(of: file) where held.remove(number) {
             files[index].missing += 1
