@@ -32,10 +32,14 @@ public final class Engine: Sendable {
         }
     }
 
-    /// Ends the thread after what is in the mailbox; downloads stay resumable on disk. Blocks: not in the cooperative
-    /// pool.
-    public func stop() {
-        mailbox.close()
+    /// Ends everything: callers are told, downloads wind down and stay resumable on disk, slots come back. Then the
+    /// thread ends.
+    ///
+    /// Blocks until then, or until the limit has passed (a worker or an origin that hangs then keeps its slots); not
+    /// in the cooperative pool. Shut down rails and origins before, so that nothing is waited for, and the workers
+    /// after.
+    public func stop(limitNs: UInt64 = 10_000_000_000) {
+        mailbox.post(.stop(limitNs: limitNs))
         let running = thread.withLock { thread in
             defer { thread = nil }
             return thread
@@ -44,8 +48,11 @@ public final class Engine: Sendable {
     }
 
     private static func run(_ mailbox: EngineMailbox, _ interpreter: Interpreter) {
-        while let events = mailbox.next(untilNs: interpreter.wakeAtNs) {
-            interpreter.handle(events, nowNs: MonotonicClock.nowNs())
+        while let events = mailbox.next(untilNs: min(interpreter.wakeAtNs ?? .max, interpreter.stopAtNs ?? .max)) {
+            let nowNs = MonotonicClock.nowNs()
+            interpreter.handle(events, nowNs: nowNs)
+            // What is in the mailbox by then is still taken in: questions get their answers.
+            if let atNs = interpreter.stopAtNs, interpreter.isDrained || nowNs >= atNs { mailbox.close() }
         }
     }
 }

@@ -15,6 +15,8 @@ public struct EngineConfiguration: Sendable {
     public var upload: UploadSettings
     /// How long a link may take to come up.
     public var connectLimitNs: UInt64 = 3_000_000_000
+    /// How long a link nobody reads over is kept for the next download.
+    public var idleLinkLimitNs: UInt64 = 60_000_000_000
     /// Seeds the machines' random choices.
     public var seed: UInt64
 

@@ -3,6 +3,7 @@ import Memory
 import Rails
 import Storage
 import Swarm
+import Transport
 import Workers
 
 /// Which rail of the engine's list.
@@ -12,6 +13,14 @@ public typealias RailNumber = Int
 public struct DownloadNumber: Hashable, Sendable {
     /// The number.
     public let value: UInt32
+}
+
+/// A task opened for serving.
+public struct ServedFile: Sendable {
+    /// What of it is here.
+    let file: TaskFile
+    /// Its descriptor for exports.
+    let source: TaskSource
 }
 
 /// Everything that can reach the engine's thread.
@@ -32,12 +41,14 @@ public enum EngineEvent: Sendable {
     case hashAdvanced(DownloadNumber, FileIndex)
     /// A worker checked a whole file and published it, or not.
     case publishEnded(DownloadNumber, FileIndex, Result<PublishOutcome, StorageError>)
-    /// A worker threw away what was stored of a file.
-    case forgotten(DownloadNumber, FileIndex)
     /// A worker opened a task for serving; nil when it is not here.
-    case sourceOpened(TaskID, TaskSource?)
+    case sourceOpened(TaskID, ServedFile?)
+    /// A worker threw away what was stored of a task, or could not.
+    case forgotten(TaskID)
+    /// These links sent more than could be taken in; what they said was dropped.
+    case flooded(RailNumber, [LinkID])
     /// Somebody asks something of the interpreter on its thread.
     case ask(@Sendable (Interpreter) -> Void)
-    /// End the thread.
-    case stop
+    /// Take nothing new and bring everything to its end.
+    case stop(limitNs: UInt64)
 }

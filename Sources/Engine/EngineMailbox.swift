@@ -1,19 +1,31 @@
+import Rails
 import Synchronization
 import System
+import Transport
 
 /// The engine thread's mailbox: any thread posts, one thread takes all there is at once.
 ///
-/// Its length is bounded by what is out there: slots, links and orders of the scheduler, each bounded by itself.
+/// Most of what comes is bounded by what is out there: slots, links, orders of the scheduler. What peers say is not:
+/// beyond
+/// a bound it is dropped, and the links that said it are reported instead, to be closed.
 public final class EngineMailbox: Sendable {
     private struct State {
         var events: [EngineEvent] = []
+        /// About the memory that peers' messages take.
+        var messageBytes = 0
+        /// Links reported since the engine last took events.
+        var flooding = FloodingLinks()
         var isClosed = false
     }
+    private let messageBytesMax: Int
     private let state = Mutex(State())
     private let bell: EventCounter
 
     /// An empty mailbox.
-    public init() throws(Errno) { bell = try EventCounter() }
+    public init(messageBytesMax: Int = 64 << 20) throws(Errno) {
+        self.messageBytesMax = messageBytesMax
+        bell = try EventCounter()
+    }
 
     /// Puts an event in and wakes the engine; dropped when the mailbox is closed.
     public var post: @Sendable (EngineEvent) -> Void { { [self] event in _ = offer(event) } }
@@ -22,11 +34,34 @@ public final class EngineMailbox: Sendable {
     func offer(_ event: EngineEvent) -> Bool {
         let (taken, ring) = state.withLock { state in
             guard !state.isClosed else { return (false, false) }
-            state.events.append(event)
-            return (true, state.events.count == 1)
+            let wasEmpty = state.events.isEmpty
+            add(event, to: &state)
+            return (true, wasEmpty && !state.events.isEmpty)
         }
         if ring { bell.signal() }
         return taken
+    }
+
+    private func add(_ event: EngineEvent, to state: inout State) {
+        guard case .rail(let rail, let batch) = event else {
+            state.events.append(event)
+            return
+        }
+        let bytes = batch.reduce(0) { $0 + $1.messageBytes }
+        guard state.messageBytes + bytes > messageBytesMax, bytes > 0 else {
+            state.messageBytes += bytes
+            state.events.append(event)
+            return
+        }
+        var links: Set<LinkID> = []
+        var rest: [RailEvent] = []
+        for event in batch {
+            if case .message(let link, _) = event { links.insert(link) } else { rest.append(event) }
+        }
+        if !rest.isEmpty { state.events.append(.rail(rail, rest)) }
+        // Said once until the engine has caught up: the report must not pile up either.
+        guard state.flooding.insert(links, of: rail) else { return }
+        state.events.append(.flooded(rail, Array(links)))
     }
 
     /// Takes no more events; `next` returns nil once what is there has been taken.
@@ -52,7 +87,33 @@ public final class EngineMailbox: Sendable {
         state.withLock { state in
             let events = state.events
             state.events = []
+            state.messageBytes = 0
+            state.flooding = FloodingLinks()
             return (events, state.isClosed)
+        }
+    }
+}
+
+/// Links that said too much, by rail.
+private struct FloodingLinks {
+    private var links: [RailNumber: Set<LinkID>] = [:]
+
+    /// Whether one of them was not known.
+    mutating func insert(_ new: Set<LinkID>, of rail: RailNumber) -> Bool {
+        let known = links[rail] ?? []
+        links[rail] = known.union(new)
+        return !new.isSubset(of: known)
+    }
+}
+
+extension RailEvent {
+    /// About the memory a peer's message takes; 0 for everything else.
+    fileprivate var messageBytes: Int {
+        guard case .message(_, let message) = self else { return 0 }
+        switch message {
+        case .map(_, _, let bits, _): return 128 + bits.count
+        case .have(_, let pieces): return 128 + 4 * pieces.count
+        default: return 128
         }
     }
 }

@@ -15,11 +15,13 @@ extension Interpreter {
         let number = running(model) ?? begin(model, manifest)
         let caller = self.number()
         downloads[number]?.callers[caller] = done
+        if stopAtNs != nil { windDown(number) }
         return DownloadTicket(download: number, caller: caller)
     }
 
     /// A seed's order from the scheduler: nobody here waits for it, and nobody's giving up ends it.
     func order(_ model: ModelID, _ manifest: Manifest) {
+        guard stopAtNs == nil else { return }
         let number = running(model) ?? begin(model, manifest)
         downloads[number]?.isOrdered = true
     }
@@ -27,15 +29,41 @@ extension Interpreter {
     /// One caller gives up; when none is left and no scheduler ordered it, the download ends and keeps what is
     /// verified.
     public func abandon(_ ticket: DownloadTicket) {
-        guard let task = downloads[ticket.download], task.outcome == nil else { return }
-        guard let done = downloads[ticket.download]?.callers.removeValue(forKey: ticket.caller) else { return }
+        guard let task = downloads[ticket.download], task.outcome == nil,
+            let done = task.callers.removeValue(forKey: ticket.caller)
+        else { return }
         done(look(at: task, as: .cancelled))
-        guard downloads[ticket.download]?.callers.isEmpty == true, !task.isOrdered else { return }
-        machineEvents.append((ticket.download, .cancel))
+        guard task.callers.isEmpty, !task.isOrdered else { return }
+        windDown(ticket.download)
+    }
+
+    /// The engine is to stop: every download ends, resumable.
+    func endDownloads() {
+        for number in downloads.keys { windDown(number) }
+        for file in served.values { work { file.served.source.unuse() } }
+        served = [:]
+    }
+
+    /// Begins to end a download, as cancelled. Its callers hear at once; whoever asks for the model from now on begins
+    /// anew.
+    private func windDown(_ number: DownloadNumber) {
+        guard let task = downloads[number], task.outcome == nil else { return }
+        let last = look(at: task, as: .cancelled)
+        for done in task.callers.values { done(last) }
+        task.callers = [:]
+        guard task.isLaunched else {
+            end(number, .cancelled)
+            return
+        }
+        guard !task.isEnding else { return }
+        task.isEnding = true
+        machineEvents.append((number, .cancel))
     }
 
     private func running(_ model: ModelID) -> DownloadNumber? {
-        downloadOfModel[model].flatMap { downloads[$0]?.outcome == nil ? $0 : nil }
+        downloadOfModel[model].flatMap { number in
+            downloads[number].flatMap { $0.outcome == nil && !$0.isEnding ? number : nil }
+        }
     }
 
     private func begin(_ model: ModelID, _ manifest: Manifest) -> DownloadNumber {
@@ -43,13 +71,35 @@ extension Interpreter {
         nextDownload += 1
         downloads[number] = DownloadTask(number: number, model: model, manifest: manifest, startedNs: nowNs)
         downloadOfModel[model] = number
-        for (index, file) in manifest.files.enumerated() {
+        launchUnblocked()
+        return number
+    }
+
+    /// Begins the downloads that need not wait any more.
+    ///
+    /// Two downloads never bring one task at the same time: each would throw away or publish what the other counts on.
+    /// The later one waits until the earlier has published what both want, or is over; then it finds it in the store.
+    private func launchUnblocked() {
+        guard downloads.values.contains(where: { !$0.isLaunched && $0.outcome == nil }) else { return }
+        var taken: Set<TaskID> = []
+        for (number, task) in downloads.sorted(by: { $0.key.value < $1.key.value }) {
+            let wanted = task.wanted
+            if !task.isLaunched, task.outcome == nil, stopAtNs == nil, taken.isDisjoint(with: wanted) {
+                launch(number, task)
+            }
+            taken.formUnion(wanted)
+        }
+    }
+
+    private func launch(_ number: DownloadNumber, _ task: DownloadTask) {
+        task.isLaunched = true
+        task.isPreparing = true
+        for (index, file) in task.content.files.enumerated() {
             filesOfTask[file.task, default: []].append(DownloadFile(download: number, file: FileIndex(index)))
         }
-        scheduler.send(.join(model, manifest))
-        let (store, post) = (store, post)
+        scheduler.send(.join(task.model, task.manifest))
+        let (store, post, model, manifest) = (store, post, task.model, task.manifest)
         work { post(.prepared(number, Interpreter.openFiles(of: manifest, model: model, in: store))) }
-        return number
     }
 
     /// How far a download is; nil when it is long over.
@@ -74,34 +124,40 @@ extension Interpreter {
 
     /// A worker has opened the files: the machine begins, with what is held already.
     func prepared(_ number: DownloadNumber, _ result: Result<[TaskFile], StorageError>) {
-        guard var task = downloads[number] else { return }
+        guard let task = downloads[number] else {
+            preconditionFailure("download \(number.value) went while its files were being opened")
+        }
+        task.isPreparing = false
         switch result {
         case .failure(let error):
             end(number, .failed(code: "\(error.code)", error.description))
-        case .success(let files):
-            let digests = files.map { $0.digests }
+        case .success(let opened):
+            let byTask = Dictionary(opened.map { ($0.task, $0) }, uniquingKeysWith: { first, _ in first })
+            let files = task.content.files.map { byTask[$0.task]! }
+            let published = files.indices.filter { files[$0].isPublished }
             var machine = Download(
-                manifest: task.manifest, held: files.map { $0.held },
-                published: Set(files.indices.filter { files[$0].isPublished }.map { FileIndex($0) }),
-                knownDigests: digests, settings: configuration.download, role: configuration.isSeed ? .seed : .peer,
-                seed: configuration.seed ^ UInt64(number.value))
+                manifest: task.content, held: files.map { $0.held }, published: Set(published.map { FileIndex($0) }),
+                knownDigests: files.map { $0.digests }, settings: configuration.download,
+                role: configuration.isSeed ? .seed : .peer, seed: configuration.seed ^ UInt64(number.value))
+            task.opened = opened
             task.files = files
+            task.published = Set(published.map { files[$0].task })
             machine.budgetBytes = budgetBytes
             let actions = machine.start(nowNs: nowNs)
             task.machine = machine
             let early = task.early
             task.early = []
-            downloads[number] = task
             for action in actions { perform(action, for: number) }
             for event in early { machineEvents.append((number, event)) }
             shareBudget()
-            for file in files.indices where files[file].isPublished == false { advanceHash(number, FileIndex(file)) }
+            for file in files.indices where !files[file].isPublished { advanceHash(number, FileIndex(file)) }
+            launchUnblocked()
         }
     }
 
     /// Each download's share of the slots. The arena holds at least two of the largest pieces for each.
     private var budgetBytes: Int {
-        let running = max(1, downloads.values.filter { $0.outcome == nil }.count)
+        let running = max(1, downloads.values.count { $0.isRunning })
         return max(2 * Int(Limits.pieceBytesMax), arena.lengthBytes * 3 / 4 / running)
     }
 
@@ -114,12 +170,13 @@ extension Interpreter {
     func step(_ number: DownloadNumber, _ event: DownloadEvent) {
         guard let task = downloads[number] else { return }
         guard task.machine != nil else {
-            if task.outcome == nil { downloads[number]?.early.append(event) }
+            if task.outcome == nil { task.early.append(event) }
             return
         }
-        let actions = downloads[number]!.machine!.handle(event, nowNs: nowNs)
+        let actions = task.machine!.handle(event, nowNs: nowNs)
         for action in actions { perform(action, for: number) }
-        if downloads[number]?.machine?.isOver == true { end(number, .cancelled) }
+        if case .granted(_, _, let grant, _) = event { forgetUnread(grant) }
+        if task.machine!.isOver { end(number, .cancelled) }
     }
 
     private func perform(_ action: DownloadAction, for number: DownloadNumber) {
@@ -137,22 +194,22 @@ extension Interpreter {
         case .withdraw(let peer, let address): withdraw(peer, address, for: number)
         case .read(let peer, let address, let grant): read(peer, address, grant, for: number)
         case .fetchOrigin(let lease, let file, let pieces, let whole):
-            downloads[number]?.fetching.insert(lease)
-            origin.fetch(
-                OriginFetch(
-                    lease: lease, model: task.model, manifest: task.manifest, file: file, pieces: pieces, whole: whole))
+            let fetch = OriginFetch(
+                lease: lease, model: task.model, manifest: task.content, file: file, pieces: pieces, whole: whole)
+            task.fetching[lease] = fetch
+            origin.fetch(fetch)
         case .stopOrigin(let lease): origin.stop(lease)
         case .keep(let address, let expected, let source):
             keep(ArrivedPiece(address: address, source: source), expected: expected, for: number)
         case .discard(let address, let source): discard(ArrivedPiece(address: address, source: source), of: number)
         case .announce(let address, let digest):
-            scheduler.send(.kept(task.manifest.files[Int(address.file.value)].task, address.piece, digest))
+            scheduler.send(.kept(task.file(address.file).task, address.piece, digest))
         case .have(let address):
-            uploadEvent(.kept(task.manifest.files[Int(address.file.value)].task, address.piece))
+            uploadEvent(.kept(task.file(address.file).task, address.piece))
         case .returnLease(let lease, let failure):
             returnLease(lease, failure, of: number)
         case .blame(let peer, let address):
-            let file = task.manifest.files[Int(address.file.value)]
+            let file = task.file(address.file)
             log("\(peers[peer].host) sent wrong bytes for \(address.piece) of \(file.path)")
             scheduler.send(.blame(peers[peer].host, file.task, address.piece))
         case .publish(let file): publish(file, of: number)
@@ -164,18 +221,19 @@ extension Interpreter {
 
     /// The download is decided; it stays until its last slot is back.
     private func end(_ number: DownloadNumber, _ outcome: DownloadOutcome) {
-        guard var task = downloads[number], task.outcome == nil else { return }
+        guard let task = downloads[number], task.outcome == nil else { return }
         task.outcome = outcome
         task.progressAtOutcome = task.machine?.progress
         let callers = task.callers.values
-        let last = look(at: task, as: outcome)
         task.callers = [:]
-        downloads[number] = task
+        let last = look(at: task, as: outcome)
         if downloadOfModel[task.model] == number { downloadOfModel[task.model] = nil }
-        switch outcome {
-        case .finished: scheduler.send(.leave(task.model, failure: nil))
-        case .failed(_, let reason): scheduler.send(.leave(task.model, failure: reason))
-        case .cancelled: scheduler.send(.leave(task.model, failure: "cancelled"))
+        if task.isLaunched {
+            switch outcome {
+            case .finished: scheduler.send(.leave(task.model, failure: nil))
+            case .failed(_, let reason): scheduler.send(.leave(task.model, failure: reason))
+            case .cancelled: scheduler.send(.leave(task.model, failure: "cancelled"))
+            }
         }
         for done in callers { done(last) }
         shareBudget()
@@ -186,14 +244,14 @@ extension Interpreter {
         guard let task = downloads[number], task.outcome != nil else { return }
         dropWaitingReads(download: number)
         for piece in task.arrived.keys { discard(piece, of: number) }
-        for lease in task.fetching { origin.stop(lease) }
+        for lease in task.fetching.keys { origin.stop(lease) }
         // A finished machine may still have losers of its end game to see off.
-        guard downloads[number]?.isIdle == true, task.machine?.isOver != false else { return }
+        guard task.isIdle, task.machine?.isOver != false else { return }
         for peer in peers.entries.indices.map({ PeerNumber($0) }) where peers[peer].users.contains(number) {
             leave(peer, by: number)
         }
-        for (index, file) in task.manifest.files.enumerated() {
-            filesOfTask[file.task]?.removeAll { $0 == DownloadFile(download: number, file: FileIndex(index)) }
+        for file in task.content.files {
+            filesOfTask[file.task]?.removeAll { $0.download == number }
             if filesOfTask[file.task]?.isEmpty == true { filesOfTask[file.task] = nil }
         }
         for lease in task.leases.keys { downloadOfLease[lease] = nil }
@@ -205,49 +263,52 @@ extension Interpreter {
         case .failed: ended.downloadsFailed += 1
         case .cancelled, nil: break
         }
-        guard task.machine != nil else { return }
-        let (store, model, files) = (store, task.model, task.files)
-        work { store.endDownload(of: model, files) }
+        if task.machine != nil {
+            let (store, model, files) = (store, task.model, task.opened)
+            work { store.endDownload(of: model, files) }
+        }
+        launchUnblocked()
     }
 
     // MARK: pieces
 
     private func keep(_ piece: ArrivedPiece, expected: Digest?, for number: DownloadNumber) {
-        guard let task = downloads[number], let arrival = downloads[number]?.arrived.removeValue(forKey: piece) else {
+        guard let task = downloads[number], let arrival = task.arrived.removeValue(forKey: piece) else {
             preconditionFailure("the machine keeps \(piece.address), which has not arrived")
         }
         let address = piece.address
-        downloads[number]?.judging[address] = Judged(source: piece.source, kind: arrival.kind)
+        task.judging[address] = Judged(source: piece.source, kind: arrival.kind)
         let (arena, post, file) = (arena, post, task.files[Int(address.file.value)])
         let lengthBytes = Int(file.layout.range(of: address.piece).length)
-        let job: @Sendable () -> Void = {
+        work(on: file.task) {
             let bytes = UnsafeRawBufferPointer(rebasing: arena.bytes(of: arrival.slot)[..<lengthBytes])
             let outcome = keepPiece(bytes, expected: expected, task: file, piece: address.piece)
             post(.keepEnded(number, address, arrival.slot, outcome))
         }
-        if downloads[number]?.forgetting[address.file]?.append(job) == nil { work(job) }
     }
 
     private func discard(_ piece: ArrivedPiece, of number: DownloadNumber) {
-        guard let arrival = downloads[number]?.arrived.removeValue(forKey: piece) else { return }
-        downloads[number]?.slotsOut -= 1
+        guard let task = downloads[number], let arrival = task.arrived.removeValue(forKey: piece) else { return }
+        task.slotsOut -= 1
         free(arrival.slot)
     }
 
     func keepEnded(_ number: DownloadNumber, _ address: PieceAddress, _ slot: Slot, _ outcome: KeepOutcome) {
-        downloads[number]?.slotsOut -= 1
+        guard let task = downloads[number] else {
+            preconditionFailure("download \(number.value) went while a worker judged \(address)")
+        }
+        task.slotsOut -= 1
         free(slot)
-        guard let task = downloads[number] else { return }
-        let judged = downloads[number]?.judging.removeValue(forKey: address)
+        let judged = task.judging.removeValue(forKey: address)
         switch outcome {
         case .kept(let digest):
             let bytes = task.files[Int(address.file.value)].layout.range(of: address.piece).length
             switch judged?.source {
             case .peer(let peer):
                 let entry = peers[peer]
-                downloads[number]?.traffic.count(
+                task.traffic.count(
                     bytes, from: entry.host, isSeed: entry.isSeed, over: judged?.kind ?? .tcp)
-            case .origin: downloads[number]?.traffic.originBytes += bytes
+            case .origin: task.traffic.originBytes += bytes
             case nil: break
             }
             machineEvents.append((number, .kept(address, digest: digest)))
@@ -255,7 +316,7 @@ extension Interpreter {
         case .mismatch:
             machineEvents.append((number, .mismatched(address)))
         case .failed(let error):
-            downloads[number]?.failureCode = "\(error.code)"
+            task.failureCode = "\(error.code)"
             machineEvents.append((number, .keepFailed(address, reason: error.description)))
         }
     }
@@ -265,15 +326,15 @@ extension Interpreter {
     /// Lets a worker hash on along the kept prefix, so that publishing at the end does not stall.
     private func advanceHash(_ number: DownloadNumber, _ file: FileIndex) {
         guard let task = downloads[number], task.outcome == nil, !task.publishing.contains(file) else { return }
-        let entry = task.manifest.files[Int(file.value)]
+        let entry = task.file(file)
         guard entry.publishedDigest != nil, entry.layout.count > 1 else { return }
         guard task.hashing[file] == nil else {
-            downloads[number]?.hashing[file] = true
+            task.hashing[file] = true
             return
         }
-        downloads[number]?.hashing[file] = false
+        task.hashing[file] = false
         let (post, taskFile) = (post, task.files[Int(file.value)])
-        work {
+        work(on: entry.task) {
             // A failing read shows itself again when the file is published.
             try? taskFile.advanceHash(limitBytes: 64 << 20)
             post(.hashAdvanced(number, file))
@@ -287,10 +348,10 @@ extension Interpreter {
 
     private func publish(_ file: FileIndex, of number: DownloadNumber) {
         guard let task = downloads[number] else { return }
-        downloads[number]?.publishing.insert(file)
+        task.publishing.insert(file)
         let (post, taskFile) = (post, task.files[Int(file.value)])
-        let expected = task.manifest.files[Int(file.value)].publishedDigest
-        work {
+        let expected = task.file(file).publishedDigest
+        work(on: taskFile.task) {
             do throws(StorageError) {
                 post(.publishEnded(number, file, .success(try taskFile.publish(expected: expected))))
             } catch {
@@ -300,35 +361,36 @@ extension Interpreter {
     }
 
     func publishEnded(_ number: DownloadNumber, _ file: FileIndex, _ result: Result<PublishOutcome, StorageError>) {
-        guard let task = downloads[number] else { return }
-        downloads[number]?.publishing.remove(file)
+        guard let task = downloads[number] else {
+            preconditionFailure("download \(number.value) went while a worker published \(file)")
+        }
+        task.publishing.remove(file)
         switch result {
         case .success(.published):
+            task.published.insert(task.file(file).task)
             machineEvents.append((number, .filePublished(file)))
+            launchUnblocked()
         case .success(.mismatched(let expected, let found)):
-            let path = task.manifest.files[Int(file.value)].path
-            log("\(path) does not match its published digest: expected \(expected), found \(found)")
-            downloads[number]?.failureCode = "digest_mismatch"
+            log("\(task.file(file).path) does not match its published digest: expected \(expected), found \(found)")
+            task.failureCode = "digest_mismatch"
             machineEvents.append((number, .fileMismatched(file)))
         case .failure(let error):
-            downloads[number]?.failureCode = "\(error.code)"
+            task.failureCode = "\(error.code)"
             machineEvents.append((number, .publishFailed(file, reason: error.description)))
         }
     }
 
     private func forget(_ file: FileIndex, of number: DownloadNumber) {
         guard let task = downloads[number] else { return }
-        let entry = task.manifest.files[Int(file.value)]
-        uploadEvent(.forgot(entry.task))
-        forgetSource(of: entry.task)
+        let entry = task.file(file)
+        stopServing(entry.task)
         scheduler.send(.forgot(entry.task))
-        downloads[number]?.forgetting[file] = []
         let (store, log, post) = (store, log, post)
-        work {
+        work(on: entry.task, forgets: true) {
             do throws(StorageError) { try store.forget(entry.task) } catch {
                 log("cannot forget \(entry.path): \(error)")
             }
-            post(.forgotten(number, file))
+            post(.forgotten(entry.task))
         }
     }
 }

@@ -23,9 +23,11 @@ extension Interpreter {
         case .readCompleted(let tag, _, let failure):
             readCompleted(tag, failure)
         case .exported(let token, let result):
-            exported(token, result, rail: rail)
-        case .exportRetired, .shutDown:
+            exported(token, result)
+        case .exportRetired:
             break
+        case .shutDown:
+            railEnded(rail)
         }
     }
 
@@ -39,6 +41,8 @@ extension Interpreter {
     /// A download wants a link to this peer.
     func connect(_ peer: PeerNumber, for download: DownloadNumber) {
         peers[peer].users.insert(download)
+        peers[peer].idleUntilNs = nil
+        idlePeers.remove(peer)
         switch peers[peer].state {
         case .up:
             machineEvents.append((download, .linkUp(peer)))
@@ -61,6 +65,7 @@ extension Interpreter {
     /// A download needs the link no more. The link itself stays for the next one.
     func leave(_ peer: PeerNumber, by download: DownloadNumber) {
         peers[peer].users.remove(download)
+        restIfUnused(peer)
         guard case .up(let number) = peers[peer].state, let sessions = links[number]?.sessions else { return }
         for (session, file) in sessions where file.download == download {
             say(.close(session: session), on: number)
@@ -68,10 +73,41 @@ extension Interpreter {
         }
     }
 
+    /// A link nobody reads over stays for a while.
+    private func restIfUnused(_ peer: PeerNumber) {
+        guard peers[peer].users.isEmpty, case .up = peers[peer].state else { return }
+        peers[peer].idleUntilNs = nowNs + configuration.idleLinkLimitNs
+        idlePeers.insert(peer)
+    }
+
+    /// Closes links that nobody has read over for so long, so that their number is bounded by the neighbourhoods.
+    func closeIdleLinks() {
+        for peer in idlePeers {
+            guard let atNs = peers[peer].idleUntilNs, atNs <= nowNs else { continue }
+            peers[peer].idleUntilNs = nil
+            idlePeers.remove(peer)
+            guard case .up(let number) = peers[peer].state, let link = links[number] else { continue }
+            command(.close(link.id), on: link.rail)
+        }
+    }
+
     /// A download found the link useless: it is closed for all.
     func drop(_ peer: PeerNumber, reason: String) {
-        log("closing the link to \(peers[peer].host): \(reason)")
-        guard case .up(let number) = peers[peer].state, let link = links[number] else { return }
+        switch peers[peer].state {
+        case .up(let number): closeLink(number, reason: reason)
+        case .connecting:
+            // The rail has its own limit; a link it has named already need not wait for that.
+            guard let number = links.first(where: { $0.value.peer == peer })?.key else { return }
+            closeLink(number, reason: reason)
+        case .none: break
+        }
+    }
+
+    /// Closes a link for a reason worth telling people; its `linkDown` follows.
+    func closeLink(_ number: LinkNumber, reason: String) {
+        guard let link = links[number] else { return }
+        let host = link.peer.map { peers[$0].host } ?? link.identity.host
+        log("closing the link \(link.inbound ? "of" : "to") \(host): \(reason)")
         command(.close(link.id), on: link.rail)
     }
 
@@ -93,16 +129,14 @@ extension Interpreter {
         }
         peers[peer].state = .up(number)
         for download in peers[peer].users { machineEvents.append((download, .linkUp(peer))) }
+        restIfUnused(peer)
     }
 
     private func linkDown(_ railLink: RailLink, _ error: TransportError) {
         guard let number = linkNumbers.removeValue(forKey: railLink), let link = links.removeValue(forKey: number)
         else { return }
         if link.inbound {
-            uploadEvent(.linkDown(link: number))
-            uploadTasks = uploadTasks.filter { $0.key.link != number }
-            exports = exports.filter { $0.key.session.link != number }
-            closeUnusedSources()
+            childLinkDown(number, link)
             return
         }
         grants = grants.filter { $0.value.link != number }
@@ -115,8 +149,11 @@ extension Interpreter {
     /// The link to a peer is down or never came up.
     private func linkFailed(_ peer: PeerNumber, kind: TransportKind, _ error: TransportError) {
         if error.code != .linkClosed { log("link to \(peers[peer].host) over \(kind) is down: \(error)") }
-        peers[peer].avoided[kind] = nowNs + 10_000_000_000
+        // A link we closed says nothing against its transport.
+        if error.code != .linkClosed { peers[peer].avoided[kind] = nowNs + 10_000_000_000 }
         peers[peer].state = .none
+        peers[peer].idleUntilNs = nil
+        idlePeers.remove(peer)
         let users = peers[peer].users
         peers[peer].users = []
         for download in users { machineEvents.append((download, .linkDown(peer))) }
@@ -127,8 +164,15 @@ extension Interpreter {
     private func message(_ message: PeerMessage<RemoteKey>, on number: LinkNumber) {
         guard let link = links[number] else { return }
         switch message {
-        case .open, .want, .release, .close, .ping:
+        case .open, .want, .release, .close:
+            guard link.inbound else {
+                // Whoever we dialled is our parent. Sessions it opened here would outlive the link.
+                closeLink(number, reason: "it speaks as a child on a link that it was dialled on")
+                return
+            }
             childMessage(message, on: number)
+        case .ping(let nonce):
+            say(.pong(nonce: nonce), on: number)
         case .map, .have, .unknown, .grant, .busy, .absent:
             guard !link.inbound else { return }
             parentMessage(message, link, number)
@@ -154,7 +198,7 @@ extension Interpreter {
         case .grant(let session, let piece, let key, let lengthBytes, let leaseMs):
             guard let place = link.sessions[session], let count = pieceCount(place), piece.value < count else { return }
             let address = PieceAddress(file: place.file, piece: piece)
-            guard let layout = downloads[place.download]?.manifest.files[Int(place.file.value)].layout,
+            guard let layout = downloads[place.download]?.file(place.file).layout,
                 layout.range(of: piece).length == UInt64(lengthBytes)
             else {
                 say(.release(session: session, piece: piece), on: number)
@@ -203,7 +247,7 @@ extension Interpreter {
     }
 
     private func pieceCount(_ place: DownloadFile) -> UInt32? {
-        downloads[place.download].map { UInt32($0.manifest.files[Int(place.file.value)].layout.count) }
+        downloads[place.download].map { UInt32($0.file(place.file).layout.count) }
     }
 
     func forgetSession(_ session: UInt32, on number: LinkNumber) {
@@ -223,7 +267,7 @@ extension Interpreter {
     /// Tells a parent of a file's download.
     func open(_ peer: PeerNumber, _ place: DownloadFile) {
         guard case .up(let number) = peers[peer].state, var link = links[number],
-            let file = downloads[place.download]?.manifest.files[Int(place.file.value)]
+            let file = downloads[place.download]?.file(place.file)
         else { return }
         guard link.sessionNumbers[place] == nil else { return }
         let session = link.nextSession

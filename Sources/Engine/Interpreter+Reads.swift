@@ -49,6 +49,12 @@ extension Interpreter {
         return true
     }
 
+    /// The machine has looked at a grant: what it does not read is no use to anybody.
+    func forgetUnread(_ grant: GrantID) {
+        guard grants[grant] != nil, !readsWaiting.contains(where: { $0.grant == grant }) else { return }
+        grants[grant] = nil
+    }
+
     /// A read ended; only now is its slot ours again.
     func readCompleted(_ tag: UInt64, _ failure: TransportError.Code?) {
         guard let read = reads.removeValue(forKey: tag) else { return }
@@ -56,7 +62,7 @@ extension Interpreter {
         if let session = links[read.link]?.sessionNumbers[place] {
             say(.release(session: session, piece: read.address.piece), on: read.link)
         }
-        guard downloads[read.download] != nil, downloads[read.download]?.outcome == nil, failure == nil else {
+        guard let task = downloads[read.download], task.outcome == nil, failure == nil else {
             downloads[read.download]?.slotsOut -= 1
             free(read.slot)
             machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
@@ -64,7 +70,7 @@ extension Interpreter {
         }
         let kind = links[read.link].map { rails[$0.rail].capabilities.kind } ?? .tcp
         let piece = ArrivedPiece(address: read.address, source: .peer(read.peer))
-        downloads[read.download]?.arrived[piece] = Arrival(slot: read.slot, kind: kind)
+        task.arrived[piece] = Arrival(slot: read.slot, kind: kind)
         machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: true)))
     }
 

@@ -17,52 +17,115 @@ extension Interpreter {
         case .close(let session):
             let id = UploadSessionID(link: link, session: session)
             uploadEvent(.closed(id))
-            uploadTasks[id] = nil
-            closeUnusedSources()
-        case .ping(let nonce):
-            say(.pong(nonce: nonce), on: link)
+            endChildSession(id)
         default:
             break
         }
     }
 
     /// A child is interested in a task: a worker opens it, unless it is open already.
+    ///
+    /// Its sessions are bounded here as well as in the machine: of those that wait for a worker the machine knows
+    /// nothing.
     private func opened(_ session: UploadSessionID, _ task: TaskID, pieceCount: UInt32) {
-        guard uploadTasks[session] == nil else {
-            drop(session.link, reason: "session \(session.session) was opened twice")
+        guard childTasks[session] == nil else {
+            closeLink(session.link, reason: "it opened session \(session.session) twice")
             return
         }
-        uploadTasks[session] = task
-        if sources[task] != nil {
-            answerOpen(session, task)
+        let bound = configuration.upload.sessionsPerLinkMax
+        guard let link = links[session.link], stopAtNs == nil, forgetting[task] == nil,
+            link.childSessions.count < bound, link.childOpenings < bound
+        else {
+            say(.unknown(session: session.session), on: session.link)
             return
         }
-        opening[task, default: []].append(session)
+        childTasks[session] = task
+        links[session.link]!.childSessions.insert(session.session)
+        if served[task] != nil {
+            answerOpen(session, task, pieceCount: pieceCount)
+            return
+        }
+        links[session.link]!.childOpenings += 1
+        opening[task, default: []].append(Opening(session: session, pieceCount: pieceCount))
         guard opening[task]?.count == 1 else { return }
         let (store, post) = (store, post)
-        work { post(.sourceOpened(task, try? store.task(task)?.use())) }
-    }
-
-    func sourceOpened(_ task: TaskID, _ source: TaskSource?) {
-        let waiting = opening.removeValue(forKey: task) ?? []
-        if openingForgotten.remove(task) != nil {
-            if let source { work { source.unuse() } }
-        } else {
-            sources[task] = source
+        work {
+            let served = store.task(task).flatMap { file in
+                (try? file.use()).map { ServedFile(file: file, source: $0) }
+            }
+            post(.sourceOpened(task, served))
         }
-        for session in waiting where uploadTasks[session] == task { answerOpen(session, task) }
-        closeUnusedSources()
     }
 
-    private func answerOpen(_ session: UploadSessionID, _ task: TaskID) {
-        let held = sources[task] == nil ? nil : store.task(task)?.held
-        if held == nil { uploadTasks[session] = nil }
+    func sourceOpened(_ task: TaskID, _ file: ServedFile?) {
+        let waiting = opening.removeValue(forKey: task) ?? []
+        for child in waiting { links[child.session.link]?.childOpenings -= 1 }
+        let isStale = waiting.contains { $0.isStale } || forgetting[task] != nil || stopAtNs != nil
+        // A session that ended meanwhile, or ended and began anew on another task, has had its answer.
+        var unanswered: Set<UploadSessionID> = []
+        for child in waiting where childTasks[child.session] == task { unanswered.insert(child.session) }
+        guard let file, !isStale, !unanswered.isEmpty else {
+            for child in unanswered {
+                endChildSession(child)
+                say(.unknown(session: child.session), on: child.link)
+            }
+            if let file { letGo(file) }
+            return
+        }
+        served[task] = ServedTask(served: file)
+        for child in waiting where unanswered.remove(child.session) != nil {
+            answerOpen(child.session, task, pieceCount: child.pieceCount)
+        }
+    }
+
+    private func answerOpen(_ session: UploadSessionID, _ task: TaskID, pieceCount: UInt32) {
+        served[task]!.sessions.insert(session)
+        let file = served[task]!.served.file
+        // Whoever cuts the file otherwise means another file.
+        let held = file.layout.count == Int(pieceCount) ? file.held : nil
         uploadEvent(.opened(session, task, held: held))
     }
 
-    /// Gives one event to the upload machine and does what it wants.
+    /// Forgets a session; a task that no child is interested in any more is let go, so that it can be evicted.
+    private func endChildSession(_ session: UploadSessionID) {
+        guard let task = childTasks.removeValue(forKey: session) else { return }
+        links[session.link]?.childSessions.remove(session.session)
+        served[task]?.sessions.remove(session)
+        if let open = served[task], open.sessions.isEmpty {
+            served[task] = nil
+            letGo(open.served)
+        }
+    }
+
+    private func letGo(_ file: ServedFile) { work { file.source.unuse() } }
+
+    /// A child's link is down. The rail has retired its exports.
+    func childLinkDown(_ number: LinkNumber, _ link: EngineLink) {
+        for session in link.childSessions {
+            let id = UploadSessionID(link: number, session: session)
+            endChildSession(id)
+        }
+        exports = exports.filter { $0.key.session.link != number }
+        uploadEvent(.linkDown(link: number))
+    }
+
+    /// What is stored of a task is about to be thrown away: whoever opens it from now on must not get the old file.
+    func stopServing(_ task: TaskID) {
+        uploadEvent(.forgot(task))
+        for index in opening[task]?.indices ?? 0..<0 { opening[task]![index].isStale = true }
+        guard let open = served.removeValue(forKey: task) else { return }
+        for session in open.sessions { endChildSession(session) }
+        letGo(open.served)
+    }
+
+    /// Gives one event to the upload machine and does what it wants; what follows from that comes after it.
     func uploadEvent(_ event: UploadEvent) {
-        for action in upload.handle(event, nowNs: nowNs) { perform(action) }
+        uploadEvents.append(event)
+        guard uploadEvents.count == 1 else { return }
+        while let next = uploadEvents.first {
+            for action in upload.handle(next, nowNs: nowNs) { perform(action) }
+            uploadEvents.removeFirst()
+        }
     }
 
     private func perform(_ action: UploadAction) {
@@ -75,7 +138,7 @@ extension Interpreter {
             }
         case .sendUnknown(let session):
             say(.unknown(session: session.session), on: session.link)
-            uploadTasks[session] = nil
+            endChildSession(session)
         case .export(let session, let task, let piece): export(session, task, piece)
         case .grant(let session, let piece, let leaseNs): grant(session, piece, leaseNs: leaseNs)
         case .sendBusy(let session, let piece, let retryAfterNs):
@@ -85,14 +148,8 @@ extension Interpreter {
         case .sendAbsent(let session, let piece):
             say(.absent(session: session.session, piece: piece), on: session.link)
         case .revoke(let session, let piece): revoke(UploadKey(session: session, piece: piece))
-        case .dropLink(let link, let reason): drop(link, reason: reason)
+        case .dropLink(let link, let reason): closeLink(link, reason: reason)
         }
-    }
-
-    private func drop(_ number: LinkNumber, reason: String) {
-        guard let link = links[number] else { return }
-        log("closing the link of \(link.identity.host): \(reason)")
-        command(.close(link.id), on: link.rail)
     }
 
     private func sendMap(_ set: PieceSet, to session: UploadSessionID) {
@@ -109,73 +166,42 @@ extension Interpreter {
     }
 
     private func export(_ session: UploadSessionID, _ task: TaskID, _ piece: PieceIndex) {
-        guard let link = links[session.link], let source = sources[task] else {
+        guard let link = links[session.link], let file = served[task]?.served else {
             uploadEvent(.exported(session, piece, ok: false))
             return
         }
         let token = number()
-        exporting[token] = PendingExport(key: UploadKey(session: session, piece: piece), task: task)
-        let range = PieceLayout(fileBytes: source.sizeBytes).range(of: piece)
+        exporting[token] = PendingExport(key: UploadKey(session: session, piece: piece), served: file)
+        let range = file.file.layout.range(of: piece)
         command(
-            .export(token: token, .file(descriptor: source.descriptor, range: range), to: link.id), on: link.rail)
+            .export(token: token, .file(descriptor: file.source.descriptor, range: range), to: link.id), on: link.rail)
     }
 
-    /// A rail made an export, or could not.
-    func exported(_ token: UInt64, _ result: Result<Export, TransportError>, rail: RailNumber) {
+    /// A rail made an export, or could not. The machine revokes it at once when nobody waits for it any more.
+    func exported(_ token: UInt64, _ result: Result<Export, TransportError>) {
         guard let key = exporting.removeValue(forKey: token)?.key else { return }
-        defer { closeUnusedSources() }
         switch result {
-        case .failure:
-            exportsUnwanted.remove(token)
-            uploadEvent(.exported(key.session, key.piece, ok: false))
         case .success(let export):
-            guard exportsUnwanted.remove(token) == nil, links[key.session.link] != nil else {
-                command(.revoke(export.id), on: rail)
-                return
-            }
             exports[key] = export
             uploadEvent(.exported(key.session, key.piece, ok: true))
+        case .failure:
+            uploadEvent(.exported(key.session, key.piece, ok: false))
         }
     }
 
     private func grant(_ session: UploadSessionID, _ piece: PieceIndex, leaseNs: UInt64) {
-        guard let export = exports[UploadKey(session: session, piece: piece)], let task = uploadTasks[session],
-            let source = sources[task]
+        guard let export = exports[UploadKey(session: session, piece: piece)], let task = childTasks[session],
+            let layout = served[task]?.served.file.layout
         else { return }
-        let range = PieceLayout(fileBytes: source.sizeBytes).range(of: piece)
         let message = PeerMessage.grant(
-            session: session.session, piece: piece, key: export.key, lengthBytes: UInt32(range.length),
-            leaseMs: UInt32(clamping: leaseNs / 1_000_000))
+            session: session.session, piece: piece, key: export.key,
+            lengthBytes: UInt32(layout.range(of: piece).length), leaseMs: UInt32(clamping: leaseNs / 1_000_000))
         say(message, on: session.link)
     }
 
+    /// Ends an export; one whose link is down ended with it.
     private func revoke(_ key: UploadKey) {
-        if let export = exports.removeValue(forKey: key) {
-            guard let link = links[key.session.link] else { return }
-            command(.revoke(export.id), on: link.rail)
-        } else if let token = exporting.first(where: { $0.value.key == key })?.key {
-            exportsUnwanted.insert(token)
-        }
-    }
-
-    /// The store forgot a task: what is open of it is the old file, which no child may be given any more.
-    func forgetSource(of task: TaskID) {
-        if opening[task] != nil { openingForgotten.insert(task) }
-        if let source = sources.removeValue(forKey: task) { retiredSources.append((task, source)) }
-        closeUnusedSources()
-    }
-
-    /// Lets go of tasks no child is interested in any more, so that they can be evicted.
-    ///
-    /// A task with an export under way stays: a rail still holds its descriptor's number.
-    func closeUnusedSources() {
-        let exported = Set(exporting.values.map { $0.task })
-        let used = exported.union(uploadTasks.values)
-        for task in sources.keys where !used.contains(task) {
-            guard let source = sources.removeValue(forKey: task) else { continue }
-            work { source.unuse() }
-        }
-        for (_, source) in retiredSources.filter({ !exported.contains($0.task) }) { work { source.unuse() } }
-        retiredSources.removeAll { !exported.contains($0.task) }
+        guard let export = exports.removeValue(forKey: key), let link = links[key.session.link] else { return }
+        command(.revoke(export.id), on: link.rail)
     }
 }

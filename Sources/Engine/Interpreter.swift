@@ -32,6 +32,8 @@ public final class Interpreter {
     var nextDownload: UInt32 = 1
 
     var peers = PeerTable()
+    /// Peers whose link is up though no download reads over it.
+    var idlePeers: Set<PeerNumber> = []
     var links: [LinkNumber: EngineLink] = [:]
     var linkNumbers: [RailLink: LinkNumber] = [:]
     var connecting: [UInt64: PeerNumber] = [:]
@@ -43,23 +45,27 @@ public final class Interpreter {
     var readsWaiting: [WaitingRead] = []
 
     var upload: Upload
-    var sources: [TaskID: TaskSource] = [:]
-    /// Sources of tasks that were forgotten, until no export of them is under way.
-    var retiredSources: [(task: TaskID, source: TaskSource)] = []
+    var uploadEvents: [UploadEvent] = []
+    /// Tasks open for serving.
+    var served: [TaskID: ServedTask] = [:]
     /// Children waiting for their task to be opened for serving.
-    var opening: [TaskID: [UploadSessionID]] = [:]
-    /// Tasks forgotten while they were being opened for serving.
-    var openingForgotten: Set<TaskID> = []
-    var uploadTasks: [UploadSessionID: TaskID] = [:]
+    var opening: [TaskID: [Opening]] = [:]
+    /// Children's sessions that have not ended.
+    var childTasks: [UploadSessionID: TaskID] = [:]
     var exports: [UploadKey: Export] = [:]
     var exporting: [UInt64: PendingExport] = [:]
-    /// Exports revoked before their rail had made them.
-    var exportsUnwanted: Set<UInt64> = []
+    /// Tasks whose stored pieces a worker is throwing away, and what waits for that.
+    var forgetting: [TaskID: Forgetting] = [:]
 
     var outbox: [[RailCommand]]
+    /// Rails that have ended: what is asked of them is refused here.
+    var endedRails: Set<RailNumber> = []
+    var refusals: [(RailNumber, RailEvent)] = []
     var jobsWaiting: [@Sendable () -> Void] = []
     var machineEvents: [(DownloadNumber, DownloadEvent)] = []
-    /// Leases of downloads, by lease.
+    /// Set once everything is to end: by then at the latest.
+    public private(set) var stopAtNs: UInt64?
+    /// Leases of downloads, by lease, until they are over and nothing is read under them.
     var downloadOfLease: [LeaseID: DownloadNumber] = [:]
     /// Sums over downloads that are over.
     var ended = EngineTotals()
@@ -101,8 +107,31 @@ public final class Interpreter {
     /// An export a rail is making: its task's descriptor stays open until then.
     struct PendingExport {
         let key: UploadKey
-        let task: TaskID
+        let served: ServedFile
     }
+
+    /// A task open for serving, as long as children have sessions on it.
+    struct ServedTask {
+        let served: ServedFile
+        var sessions: Set<UploadSessionID> = []
+    }
+
+    /// A child's session that waits for its task to be opened.
+    struct Opening {
+        let session: UploadSessionID
+        let pieceCount: UInt32
+        /// What the worker opens may be what is being thrown away.
+        var isStale = false
+    }
+
+    /// A task being forgotten.
+    struct Forgetting {
+        /// Jobs on the task that must not overtake, and which of them forget it once more.
+        var jobs: [(job: @Sendable () -> Void, forgets: Bool)] = []
+    }
+
+    /// Batches for rails are cut at so many commands, well below what a rail's mailbox holds.
+    private static var commandsPerBatchMax: Int { 4096 }
 
     /// Puts a host's parts together. `rails` are given by number; those that dial are looked up by their transport's
     /// kind.
@@ -130,7 +159,11 @@ public final class Interpreter {
     /// Takes in what happened, does all that follows from it, and hands each rail one batch.
     public func handle(_ events: [EngineEvent], nowNs: UInt64) {
         self.nowNs = nowNs
-        for event in events { dispatch(event) }
+        for event in events {
+            dispatch(event)
+            // In order: a message of a rail may answer what follows from the one before.
+            settle()
+        }
         tick()
         settle()
         flush()
@@ -164,6 +197,9 @@ public final class Interpreter {
             if let at = task.machine?.wakeAtNs { wake = min(wake ?? at, at) }
         }
         if totalsAreOld { wake = min(wake ?? .max, totalsAtNs) }
+        for peer in idlePeers {
+            if let atNs = peers[peer].idleUntilNs { wake = min(wake ?? .max, atNs) }
+        }
         // A rail's mailbox or the workers' queue was full: soon again.
         if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) {
             wake = min(wake ?? .max, nowNs + 2_000_000)
@@ -189,15 +225,27 @@ public final class Interpreter {
             hashAdvanced(number, file)
         case .publishEnded(let number, let file, let result):
             publishEnded(number, file, result)
-        case .forgotten(let number, let file):
-            for job in downloads[number]?.forgetting.removeValue(forKey: file) ?? [] { work(job) }
         case .sourceOpened(let task, let source):
             sourceOpened(task, source)
+        case .forgotten(let task):
+            forgotten(task)
+        case .flooded(let rail, let ids):
+            for id in ids {
+                guard let number = linkNumbers[RailLink(rail: rail, id: id)] else { continue }
+                closeLink(number, reason: "it sends more than this host can take in")
+            }
         case .ask(let body):
             body(self)
-        case .stop:
-            break
+        case .stop(let limitNs):
+            guard stopAtNs == nil else { break }
+            stopAtNs = nowNs + limitNs
+            endDownloads()
         }
+    }
+
+    /// Whether a stopped engine has nothing more to wait for: every download has wound down, every job is handed over.
+    var isDrained: Bool {
+        stopAtNs != nil && downloads.isEmpty && jobsWaiting.isEmpty && forgetting.isEmpty
     }
 
     /// Lets the machines whose time has come look at the clock.
@@ -206,34 +254,88 @@ public final class Interpreter {
         for (number, task) in downloads {
             if let at = task.machine?.wakeAtNs, at <= nowNs { machineEvents.append((number, .tick)) }
         }
+        closeIdleLinks()
     }
 
     /// Feeds the machines until none has anything more to say.
-    func settle() {
+    private func settle() {
         var turns = 0
-        while !machineEvents.isEmpty {
-            let batch = machineEvents
-            machineEvents = []
-            for (number, event) in batch { step(number, event) }
-            turns += 1
-            precondition(turns < 100_000, "the download machines do not come to rest")
-        }
-        for number in downloads.keys where downloads[number]?.outcome != nil { retire(number) }
+        repeat {
+            while !machineEvents.isEmpty || !refusals.isEmpty {
+                let refused = refusals
+                refusals = []
+                for (rail, event) in refused { railEvent(event, rail: rail) }
+                let batch = machineEvents
+                machineEvents = []
+                for (number, event) in batch { step(number, event) }
+                turns += 1
+                precondition(turns < 100_000, "the download machines do not come to rest")
+            }
+            for number in downloads.keys where downloads[number]?.outcome != nil { retire(number) }
+        } while !machineEvents.isEmpty || !refusals.isEmpty
     }
 
     /// Hands over what has gathered for rails and workers, as far as they take it.
-    func flush() {
+    private func flush() {
         for rail in outbox.indices where !outbox[rail].isEmpty {
-            if rails[rail].submit(outbox[rail]) { outbox[rail] = [] }
+            var start = 0
+            while start < outbox[rail].count {
+                let end = min(start + Interpreter.commandsPerBatchMax, outbox[rail].count)
+                guard rails[rail].submit(Array(outbox[rail][start..<end])) else { break }
+                start = end
+            }
+            outbox[rail].removeFirst(start)
         }
-        while let job = jobsWaiting.first, workers.submit(job) { jobsWaiting.removeFirst() }
+        var taken = 0
+        while taken < jobsWaiting.count, workers.submit(jobsWaiting[taken]) { taken += 1 }
+        jobsWaiting.removeFirst(taken)
     }
 
     /// Queues a job for the workers.
     func work(_ job: @escaping @Sendable () -> Void) { jobsWaiting.append(job) }
 
-    /// Queues a command for a rail.
-    func command(_ command: RailCommand, on rail: RailNumber) { outbox[rail].append(command) }
+    /// Queues a job on a task's file: after the workers have forgotten what was stored of it, if they are at that.
+    ///
+    /// A job that `forgets` ends with `EngineEvent.forgotten`.
+    func work(on task: TaskID, forgets: Bool = false, _ job: @escaping @Sendable () -> Void) {
+        guard forgetting[task] == nil else {
+            forgetting[task]!.jobs.append((job, forgets))
+            return
+        }
+        if forgets { forgetting[task] = Forgetting() }
+        work(job)
+    }
+
+    /// A worker is done with forgetting: what waited for that goes on.
+    private func forgotten(_ task: TaskID) {
+        guard let state = forgetting.removeValue(forKey: task) else { return }
+        for waiting in state.jobs { work(on: task, forgets: waiting.forgets, waiting.job) }
+    }
+
+    /// Queues a command for a rail; one that has ended refuses it.
+    func command(_ command: RailCommand, on rail: RailNumber) {
+        if endedRails.contains(rail) { refuse(command, on: rail) } else { outbox[rail].append(command) }
+    }
+
+    /// A rail has ended: nothing in its outbox will be taken any more.
+    func railEnded(_ rail: RailNumber) {
+        endedRails.insert(rail)
+        let left = outbox[rail]
+        outbox[rail] = []
+        for command in left { refuse(command, on: rail) }
+    }
+
+    /// Answers a command as a rail answers one for a link that is closed.
+    private func refuse(_ command: RailCommand, on rail: RailNumber) {
+        let error = TransportError(.linkClosed, "the rail has ended")
+        switch command {
+        case .connect(let token, _, _): refusals.append((rail, .connectFailed(token: token, error)))
+        case .read(let read):
+            refusals.append((rail, .readCompleted(tag: read.tag, read.link, failure: .linkClosed)))
+        case .export(let token, _, _): refusals.append((rail, .exported(token: token, .failure(error))))
+        case .close, .send, .revoke: break
+        }
+    }
 
     /// Queues a message for a link; a link that is gone drops it.
     func say(_ message: PeerMessage<RemoteKey>, on link: LinkNumber) {
@@ -250,6 +352,11 @@ public final class Interpreter {
     /// Gives a slot back, and lets those who wait for one have it.
     func free(_ slot: Slot) {
         arena.give(back: slot)
+        slotsFreed()
+    }
+
+    /// Slots were given back, here or by the origin's reader.
+    func slotsFreed() {
         startWaitingReads()
         origin.slotsFreed()
     }

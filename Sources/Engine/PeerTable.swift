@@ -15,6 +15,8 @@ struct PeerTable {
         var state: LinkState = .none
         /// Downloads that asked for the link.
         var users: Set<DownloadNumber> = []
+        /// When a link that nobody reads over is closed.
+        var idleUntilNs: UInt64?
         /// A transport whose link failed is passed over for a while, so that another gets its chance.
         var avoided: [TransportKind: UInt64] = [:]
     }
@@ -90,6 +92,9 @@ struct EngineLink {
     var nextSession: UInt32 = 1
     /// Maps being received in parts.
     var partialMaps: [UInt32: [UInt8]] = [:]
+    /// Inbound links: the child's sessions, and how many of them wait for their task to be opened.
+    var childSessions: Set<UInt32> = []
+    var childOpenings = 0
 }
 
 /// A file of a download.

@@ -97,7 +97,7 @@ struct NodeService: NodeHandler {
             }
             return Resolved(manifest: manifest, model: model, stale: reply.stale)
         } catch let error as RPCError where error.status != .cancelled {
-            let known = await peer.blocking.run { [store = peer.store] in
+            let known = try await peer.blocking.run { [store = peer.store] in
                 store.models().first { $0.isComplete && $0.manifest.reference == reference.canonicalText }
             }
             guard let known else {
@@ -114,7 +114,7 @@ struct NodeService: NodeHandler {
     private func download(
         _ resolved: Resolved, responses: RPCOutgoing<Wire.GetEvent>
     ) async throws -> DownloadSnapshot? {
-        let stored = await peer.blocking.run { [store = peer.store] in
+        let stored = try await peer.blocking.run { [store = peer.store] in
             let stored = store.model(resolved.model)
             if stored?.isComplete == true { try? store.touch(resolved.model, nowSeconds: WallClock.nowSeconds()) }
             return stored
@@ -128,11 +128,10 @@ struct NodeService: NodeHandler {
             }
         }
         guard let ticket = started else { throw RPCError(.unavailable, "the peer is stopping") }
-        let last = try await withTaskCancellationHandler {
-            try await watch(ticket, until: ends, resolved, responses)
-        } onCancel: {
-            peer.engine.post(.ask { $0.abandon(ticket) })
-        }
+        // Whatever ends the watching, a caller that went away too, ends our interest; after the download's end this says
+        // nothing.
+        defer { peer.engine.post(.ask { $0.abandon(ticket) }) }
+        let last = try await watch(ticket, until: ends, resolved, responses)
         switch last?.outcome {
         case .finished: return last
         case .failed(let code, let reason): throw OriginFailure(code: code, description: reason, retryable: false)
@@ -166,12 +165,15 @@ struct NodeService: NodeHandler {
 
     private func progress(_ resolved: Resolved, _ snapshot: DownloadSnapshot?, phase: String) -> Wire.Progress {
         let progress = snapshot?.progress
+        // Of files with the same content one is brought: once a download has begun, it knows how much that is.
+        let counted = progress.flatMap { $0.filesTotal > 0 ? $0 : nil }
+        let (totalBytes, filesTotal) = (resolved.manifest.totalBytes, resolved.manifest.files.count)
         return Wire.Progress(
             phase: phase, model: resolved.model.description,
             traffic: (snapshot?.traffic ?? Traffic()).wire(wastedBytes: progress?.wastedBytes ?? 0),
-            totalBytes: resolved.manifest.totalBytes, keptBytes: progress?.keptBytes ?? resolved.manifest.totalBytes,
-            resumedBytes: progress?.resumedBytes ?? 0, filesTotal: UInt32(resolved.manifest.files.count),
-            filesPublished: UInt32(progress?.filesPublished ?? resolved.manifest.files.count),
+            totalBytes: counted?.totalBytes ?? totalBytes, keptBytes: progress?.keptBytes ?? totalBytes,
+            resumedBytes: progress?.resumedBytes ?? 0, filesTotal: UInt32(counted?.filesTotal ?? filesTotal),
+            filesPublished: UInt32(progress?.filesPublished ?? filesTotal),
             parents: UInt32(progress?.parentsUp ?? 0), parentsExcluded: UInt32(progress?.parentsExcluded ?? 0))
     }
 
@@ -197,7 +199,7 @@ struct NodeService: NodeHandler {
     func listModels(
         _ request: Wire.ListModelsRequest, context: RPCServerContext
     ) async throws -> Wire.ListModelsResponse {
-        let models = await peer.blocking.run { [store = peer.store] in store.models() }
+        let models = try await peer.blocking.run { [store = peer.store] in store.models() }
         return Wire.ListModelsResponse(
             models: models.map { model in
                 Wire.StoredModel(
@@ -209,7 +211,7 @@ struct NodeService: NodeHandler {
     }
 
     func status(_ request: Wire.StatusRequest, context: RPCServerContext) async throws -> Wire.StatusResponse {
-        let usage = await peer.blocking.run { [store = peer.store] in store.usage }
+        let usage = try await peer.blocking.run { [store = peer.store] in store.usage }
         return Wire.StatusResponse(
             host: peer.host.name, incarnation: peer.incarnation, cluster: peer.cluster,
             role: peer.isSeed ? .seed : .peer, scheduler: peer.scheduler.attachedTo ?? "",
@@ -242,7 +244,7 @@ struct NodeService: NodeHandler {
     /// A model by its identity or by the reference it was fetched under.
     private func find(_ text: String) async throws -> ModelID {
         let canonical = (try? ModelReference(text))?.canonicalText
-        let found = await peer.blocking.run { [store = peer.store] in
+        let found = try await peer.blocking.run { [store = peer.store] in
             store.models().first { $0.id.description == text || $0.manifest.reference == canonical }
         }
         guard let found else { throw RPCError(.notFound, "‘\(text)’ is not stored here; `martlet ls` shows what is") }
@@ -252,7 +254,7 @@ struct NodeService: NodeHandler {
     private func onStore<Answer: Sendable>(
         _ body: @escaping @Sendable (Store) throws(StorageError) -> Answer
     ) async throws -> Answer {
-        let result = await peer.blocking.run { [store = peer.store] in
+        let result = try await peer.blocking.run { [store = peer.store] in
             Result { () throws(StorageError) in try body(store) }
         }
         switch result {

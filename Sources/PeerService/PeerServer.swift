@@ -167,10 +167,19 @@ public final class PeerServer: Sendable {
         // Joining threads blocks: not in the cooperative pool.
         let (ending, ended) = AsyncStream<Void>.makeStream()
         let finish: @Sendable () -> Void = { [parts, rails, workers, origins, log] in
+            // Movers first: what they held is given back while the engine still takes it in; the workers last, since
+            // the engine waits for what they have in hand.
             for rail in rails { rail.shutdown() }
             origins.shutdown()
             parts.engine.stop()
+            parts.blocking.stop()
             workers.stop()
+            let left = parts.arena.usage.takenSlots
+            if left > 0 {
+                log.error("slots are still out; their memory stays until the process ends", ["slots": .count(left)])
+                // Somebody may still write there: the arena must not be unmapped by its last reference.
+                _ = Unmanaged.passRetained(parts.arena)
+            }
             do throws(StorageError) { try parts.store.close() } catch {
                 log.error("store", ["note": .text(error.description)])
             }

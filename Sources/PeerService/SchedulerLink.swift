@@ -124,7 +124,7 @@ final class SchedulerLink: SchedulerPort {
         outbox.open()
         guard let attachment = await engine.ask({ $0.attachment() }) else { return }
         try await call.send(.hello(hello(leases: attachment.leases)))
-        let inventory = await blocking.run { [store] in Inventory.messages(of: store) }
+        let inventory = try await blocking.run { [store] in Inventory.messages(of: store) }
         for message in inventory { try await call.send(.inventory(message)) }
         for download in attachment.downloads {
             try await call.send(.join(Wire.Join(model: download.model.description, manifest: download.manifest.wire)))
