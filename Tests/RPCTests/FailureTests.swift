@@ -252,7 +252,7 @@ struct ListeningTests {
     func portInUse() async throws {
         try await withEcho { (_, _, server) async throws in
             let error = await startFailure(server.addresses[0])
-            #expect(error?.status == .unavailable)
+            #expect(error?.status == .alreadyExists)
             #expect(error?.message.contains("\(server.addresses[0]): the port is in use") == true)
         }
     }

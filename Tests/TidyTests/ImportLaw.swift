@@ -60,7 +60,7 @@ enum ImportLaw {
         "CLI": [
             "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
             "ControlAPI", "RPC", "HTTP",
-            "System", "Memory", "Transport", "Artifacts",
+            "System", "Memory", "Storage", "Origins", "Transport", "Artifacts",
         ],
         "martlet": ["CLI"],
     ]
