@@ -180,10 +180,12 @@ class Servers(ClusterTest):
         return listener.getsockname()[1]
 
     def server(self, name: str, **env):
+        here = self.cluster.directory
         return self.cluster.command(
-            name, MARTLET_PEER_DATA_DIR=str(self.cluster.directory / "store"),
-            MARTLET_PEER_SOCKET=str(self.cluster.directory / "socket"), MARTLET_PEER_SLOTS_BYTES="32MiB",
-            MARTLET_MANAGER_DATABASE=str(self.cluster.directory / "db"), **{"MARTLET_PEER_LISTEN": "127.0.0.1:0", **env})
+            name, **{
+                "MARTLET_PEER_DATA_DIR": str(here / "store"), "MARTLET_PEER_SOCKET": str(here / "socket"),
+                "MARTLET_PEER_LISTEN": "127.0.0.1:0", "MARTLET_PEER_SLOTS_BYTES": "32MiB",
+                "MARTLET_MANAGER_DATABASE": str(here / "db"), **env})
 
     def test_port_in_use(self):
         port = self.taken_port()
