@@ -45,6 +45,8 @@ public enum EngineEvent: Sendable {
     case sourceOpened(TaskID, ServedFile?)
     /// A worker threw away what was stored of a task, or could not.
     case forgotten(TaskID)
+    /// The store evicted or removed these tasks.
+    case gone([TaskID])
     /// These links sent more than could be taken in; what they said was dropped.
     case flooded(RailNumber, [LinkID])
     /// Somebody asks something of the interpreter on its thread.

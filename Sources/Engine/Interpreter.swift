@@ -229,6 +229,11 @@ public final class Interpreter {
             sourceOpened(task, source)
         case .forgotten(let task):
             forgotten(task)
+        case .gone(let tasks):
+            for task in tasks {
+                uploadEvent(.forgot(task))
+                scheduler.send(.forgot(task))
+            }
         case .flooded(let rail, let ids):
             for id in ids {
                 guard let number = linkNumbers[RailLink(rail: rail, id: id)] else { continue }

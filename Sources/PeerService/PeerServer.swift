@@ -92,12 +92,13 @@ public final class PeerServer: Sendable {
         let identity = try HostIdentity(configuration)
         // Where this fails, listening on the socket says so.
         try? Directory.createParent(of: configuration[Schema.Peer.socket], permissions: 0o755)
+        let mailbox = try EngineMailbox()
         let store = try Store(
             StoreConfiguration(
                 directory: configuration[Schema.Peer.dataDirectory],
                 budgetBytes: configuration[Schema.Peer.diskBudget],
                 freeBytesMin: configuration[Schema.Peer.freeBytesMin]),
-            log: { log.warning("store", ["note": .text($0)]) })
+            log: { log.warning("store", ["note": .text($0)]) }, gone: { mailbox.post(.gone($0)) })
         started.add {
             do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) }
         }
@@ -109,7 +110,6 @@ public final class PeerServer: Sendable {
         let workers = try WorkerPool(WorkerConfiguration(name: "worker", threadCount: threads, queueLimit: 4096))
         started.add { workers.stop() }
         let blocking = BlockingPool(workers)
-        let mailbox = try EngineMailbox()
         let built = try PeerRails.start(
             configuration, identity: identity, arena: arena,
             faults: FaultPlan.fromEnvironment(environment), post: mailbox.post, log: log)

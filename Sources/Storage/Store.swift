@@ -21,15 +21,19 @@ public final class Store: Sendable {
     /// Held while room is made and a task created, so that two never count on the same room; before `contents`.
     let making = Mutex(())
     private let lock: Mutex<FileDescriptor?>
+    /// Hears of tasks that were evicted or removed with their model, on the thread that did it.
+    let gone: @Sendable ([TaskID]) -> Void
 
     /// Opens a data directory, takes its lock, and finds again everything that was kept there.
     ///
     /// - Parameter log: takes a sentence for people; called for what is set aside or was damaged.
     /// - Throws: `.locked` naming the process that has it; `.unwritable`, `.noSpace`, `.io`.
     public init(
-        _ configuration: StoreConfiguration, log: @escaping @Sendable (String) -> Void = { _ in }
+        _ configuration: StoreConfiguration, log: @escaping @Sendable (String) -> Void = { _ in },
+        gone: @escaping @Sendable ([TaskID]) -> Void = { _ in }
     ) throws(StorageError) {
         self.configuration = configuration
+        self.gone = gone
         directories = try StoreDirectories(configuration, log: log)
         lock = Mutex(try takeStoreLock(directories))
         let found = try storing("read the data directory \(configuration.directory)") { () throws(Errno) in

@@ -151,6 +151,7 @@ extension Store {
                 }
                 return files
             }
+            gone(files.map(\.task))
             try storing("remove a model from \(directories.path)") { () throws(Errno) in
                 try removeManifest(id)
                 try discard(files, directories)

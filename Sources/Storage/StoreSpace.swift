@@ -38,6 +38,7 @@ extension Store {
         while try lackBytes(for: sizeBytes) > 0 {
             let (model, files) = contents.withLock { $0.takeOutLeastRecentlyUsed() }
             guard model != nil || !files.isEmpty else { throw noSpace(sizeBytes) }
+            gone(files.map(\.task))
             try storing("evict a model from \(directories.path)") { () throws(Errno) in
                 if let model { try removeManifest(model) }
                 try discard(files, directories)
