@@ -131,7 +131,7 @@ let package = Package(
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
         tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
-        tests("Engine", ["Engine", "TransportSimulated", "System"]),
+        tests("Engine", ["Engine", "PeerService", "System"]),
         tests("Tidy", []),
     ]
 )
