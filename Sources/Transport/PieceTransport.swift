@@ -127,6 +127,22 @@ public struct ReadRequest: Sendable {
     }
 }
 
+extension ReadRequest {
+    /// Where the read lands, after checking that it is a read that may be posted: what every transport asks first.
+    ///
+    /// Traps on a length of 0 or beyond the transport's, and on a place outside the registered memory: both are bugs of the caller.
+    public func place(in memory: RegionMemory, readBytesMax: UInt32) -> UnsafeMutableRawPointer {
+        precondition(
+            lengthBytes > 0 && lengthBytes <= readBytesMax,
+            "a read has 1 to \(readBytesMax) bytes, not \(lengthBytes)")
+        precondition(
+            localOffset <= UInt64(memory.lengthBytes)
+                && UInt64(lengthBytes) <= UInt64(memory.lengthBytes) - localOffset,
+            "a read's place is outside its registered memory")
+        return memory.base + Int(localOffset)
+    }
+}
+
 /// How a read ended. On success all bytes are in place; on failure the memory's content is undefined, and the transport
 /// will not touch it again.
 public struct ReadCompletion: Sendable {

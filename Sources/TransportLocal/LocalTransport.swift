@@ -220,14 +220,7 @@ public final class LocalTransport: PieceTransport {
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
-            let memory = memory(of: read.region)
-            precondition(
-                read.lengthBytes > 0 && read.lengthBytes <= LocalConfiguration.readBytesMax,
-                "a read has 1 to \(LocalConfiguration.readBytesMax) bytes, not \(read.lengthBytes)")
-            precondition(
-                read.localOffset <= UInt64(memory.lengthBytes)
-                    && UInt64(read.lengthBytes) <= UInt64(memory.lengthBytes) - read.localOffset,
-                "a read's place is outside its registered memory")
+            let place = read.place(in: memory(of: read.region), readBytesMax: LocalConfiguration.readBytesMax)
             guard happenings.count < Self.happeningsMax else { break }
             guard let link = links[read.link], link.state == .up else {
                 counters.readsPosted += 1
@@ -241,7 +234,7 @@ public final class LocalTransport: PieceTransport {
             link.reads.append(
                 LocalRead(
                     key: RandomNumber(read.key), offset: read.remoteOffset,
-                    target: memory.base + Int(read.localOffset),
+                    target: place,
                     lengthBytes: Int(read.lengthBytes), tag: read.tag))
             activate(link)
         }

@@ -160,14 +160,7 @@ public final class SimulatedTransport: PieceTransport {
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
-            let memory = memory(of: read.region)
-            precondition(
-                read.lengthBytes > 0 && read.lengthBytes <= Self.readBytesMax,
-                "a read has 1 to \(Self.readBytesMax) bytes, not \(read.lengthBytes)")
-            precondition(
-                read.localOffset <= UInt64(memory.lengthBytes)
-                    && UInt64(read.lengthBytes) <= UInt64(memory.lengthBytes) - read.localOffset,
-                "a read's place is outside its registered memory")
+            let place = read.place(in: memory(of: read.region), readBytesMax: Self.readBytesMax)
             guard let link = links[read.link], link.isUp else {
                 counters.readsPosted += 1
                 taken += 1
@@ -180,7 +173,7 @@ public final class SimulatedTransport: PieceTransport {
             link.lastNumber += 1
             if link.posted.isEmpty { link.progressNs = network.nowNs }
             link.posted[link.lastNumber] = SimulatedRead(
-                target: memory.base + Int(read.localOffset), lengthBytes: Int(read.lengthBytes), tag: read.tag
+                target: place, lengthBytes: Int(read.lengthBytes), tag: read.tag
             )
             dispatch(
                 .request(

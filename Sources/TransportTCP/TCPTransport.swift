@@ -147,14 +147,7 @@ public final class TCPTransport: PieceTransport {
     public func post(_ reads: UnsafeBufferPointer<ReadRequest>) -> Int {
         var taken = 0
         for read in reads {
-            let memory = memory(of: read.region)
-            precondition(
-                read.lengthBytes > 0 && read.lengthBytes <= TCPConfiguration.readBytesMax,
-                "a read has 1 to \(TCPConfiguration.readBytesMax) bytes, not \(read.lengthBytes)")
-            precondition(
-                read.localOffset <= UInt64(memory.lengthBytes)
-                    && UInt64(read.lengthBytes) <= UInt64(memory.lengthBytes) - read.localOffset,
-                "a read's place is outside its registered memory")
+            let place = read.place(in: memory(of: read.region), readBytesMax: TCPConfiguration.readBytesMax)
             guard happenings.count < Self.happeningsMax else { break }
             guard let link = links[read.link], link.state == .up else {
                 counters.readsPosted += 1
@@ -169,7 +162,7 @@ public final class TCPTransport: PieceTransport {
                 complete(read.link, tag: read.tag, .accessDenied)
                 continue
             }
-            ask(link, read, key: key, target: memory.base + Int(read.localOffset))
+            ask(link, read, key: key, target: place)
         }
         return taken
     }
