@@ -86,8 +86,8 @@ class Faults(ClusterTest):
         damaged = self.cluster.start_peer("damaged")
         damaged.get(model.reference)
         damaged.stop()
-        (weights,) = [
-            path for path in damaged.directory.rglob("*") if path.is_file() and path.stat().st_size == (model.directory / "model.safetensors").stat().st_size]
+        size = (model.directory / "model.safetensors").stat().st_size
+        (weights,) = [path for path in damaged.directory.rglob("*") if path.is_file() and path.stat().st_size == size]
         os.chmod(weights, 0o644)
         with open(weights, "r+b") as file:
             file.seek(5 * MIB)
