@@ -30,9 +30,10 @@ class Faults(ClusterTest):
             self.assert_placed(model, self.place(peer.name))
             self.assert_accounted(result, model)
             self.assertNotIn("faulty", {entry["host"] for entry in result["traffic"]["by_host"] if entry["bytes"]})
-            self.assertRegex(peer.said(), "faulty sent wrong bytes")
-            self.assertGreater(result["traffic"]["wasted_bytes"], 0)
             self.assertLess(result["traffic"]["wasted_bytes"], model.bytes / 2, "the liar is excluded at once")
+        # Whom the scheduler warned in time never asked the liar; somebody had to find out.
+        self.assertTrue(any("faulty sent wrong bytes" in peer.said() for peer in peers), "nobody blamed the liar")
+        self.assertGreater(sum(result["traffic"]["wasted_bytes"] for result in results), 0)
         self.assert_origin_read_once(model)
         # The blame is known in the cluster: whoever comes next gets the model as well.
         late = self.cluster.start_peer("late", **IMPATIENT)
@@ -85,8 +86,8 @@ class Faults(ClusterTest):
         damaged = self.cluster.start_peer("damaged")
         damaged.get(model.reference)
         damaged.stop()
-        (weights,) = [
-            path for path in damaged.directory.rglob("*") if path.is_file() and path.stat().st_size == (model.directory / "model.safetensors").stat().st_size]
+        size = (model.directory / "model.safetensors").stat().st_size
+        (weights,) = [path for path in damaged.directory.rglob("*") if path.is_file() and path.stat().st_size == size]
         os.chmod(weights, 0o644)
         with open(weights, "r+b") as file:
             file.seek(5 * MIB)
