@@ -231,7 +231,11 @@ private let piece = 4 << 20
         // workers, which take jobs in any order, must not throw away what is new.
         stage.tell(.scheduler(.lease(LeaseID(1), model.0, task, 0..<2, whole: false)))
         #expect(stage.store.task(task)?.held.count == 2)
+        stage.holdsWorkers = true
         stage.tell([.scheduler(.digestsWithdrawn(task)), stage.lease(2, model.0, task)])
+        #expect(stage.originPieces[task] == 5)
+        stage.holdsWorkers = false
+        stage.settle()
         #expect(ends.outcome == .finished)
         #expect(stage.said { if case .forgot(task) = $0 { true } else { false } } == 1)
         #expect(stage.isPublished(task))
