@@ -72,15 +72,18 @@ extension Interpreter {
             if let file { letGo(file) }
             return
         }
-        served[task] = ServedTask(served: file)
+        // All of them first: the task is let go with its last session, and an answer may end one.
+        served[task] = ServedTask(served: file, sessions: unanswered)
         for child in waiting where unanswered.remove(child.session) != nil {
             answerOpen(child.session, task, pieceCount: child.pieceCount)
         }
     }
 
     private func answerOpen(_ session: UploadSessionID, _ task: TaskID, pieceCount: UInt32) {
-        served[task]!.sessions.insert(session)
-        let file = served[task]!.served.file
+        guard let file = served[task]?.served.file else {
+            preconditionFailure("\(task) is not open for \(session)")
+        }
+        served[task]?.sessions.insert(session)
         // Whoever cuts the file otherwise means another file.
         let held = file.layout.count == Int(pieceCount) ? file.held : nil
         uploadEvent(.opened(session, task, held: held))

@@ -76,6 +76,18 @@ private let piece = 4 << 20
         stage.tell(rail: .message(link, .open(session: 1, task: TaskID(Digests.sha256([1])), pieceCount: 3)))
         stage.tell(rail: .message(link, .open(session: 2, task: task, pieceCount: 4)))
         #expect(stage.toChildren.map { $0.1 } == [.unknown(session: 1), .unknown(session: 2)])
+        // Several at once while a worker opens the task: an answer to one does not take it from the others.
+        stage.holdsWorkers = true
+        for session in UInt32(10)..<13 {
+            let pieceCount: UInt32 = session == 12 ? 3 : 4
+            stage.tell(rail: .message(link, .open(session: session, task: task, pieceCount: pieceCount)))
+        }
+        stage.holdsWorkers = false
+        stage.settle()
+        #expect(
+            stage.toChildren.suffix(3).map { $0.1 } == [
+                .unknown(session: 10), .unknown(session: 11), .map(session: 12, base: 0, bits: [7], last: true),
+            ])
         stage.takeDown(link)
         stage.expectNoChildren()
     }
