@@ -21,6 +21,7 @@ extension Download {
             guard let place = place(of: offer.peer) else {
                 let before = parents.firstIndex { $0.peer > offer.peer } ?? parents.count
                 parents.insert(Parent(offer, pieceCount: numbering.count), at: before)
+                if offer.distance == 0 { neighbourUntilNs = nowNs + settings.neighbourWaitNs }
                 continue
             }
             parents[place].isSeed = offer.isSeed

@@ -21,6 +21,7 @@ extension Download {
     mutating func askForPieces(_ nowNs: UInt64) {
         guard wantable.count > 0 else { return }
         var usable = parents.indices.filter { parents[$0].mayBeAsked(settings) }
+        if isWaitingForNeighbour(nowNs) { usable.removeAll { !parents[$0].isNeighbour } }
         while !usable.isEmpty, let number = rarestPiece(at: usable) {
             guard inFlightBytes + numbering.sizeBytes(number) <= budgetBytes else { return }
             guard let place = bestParent(for: number, among: usable) else {
@@ -29,6 +30,11 @@ extension Download {
             want(number, place, nowNs)
             if !parents[place].mayBeAsked(settings) { usable.removeAll { $0 == place } }
         }
+    }
+
+    /// Whether a parent on our own machine is about to say what it has: then the network is not asked for it yet.
+    private func isWaitingForNeighbour(_ nowNs: UInt64) -> Bool {
+        nowNs < neighbourUntilNs && parents.contains { $0.isNeighbour && !$0.departing && $0.isArriving }
     }
 
     /// The wantable piece that the fewest linked neighbours have, among those that a usable parent has.
@@ -69,8 +75,10 @@ extension Download {
 
     /// Who is asked: fewest of our reads, then the fastest, then the nearest; a few in a hundred at random.
     ///
-    /// A peer leaves seeds to pieces that only they have: a seed is asked when no other parent with the piece can be.
+    /// A parent on our own machine comes before all others: its bytes cross no cable. And a peer leaves seeds to pieces that
+    /// only they have: a seed is asked when no other parent with the piece can be.
     func isBetter(_ left: Parent, than right: Parent) -> Bool {
+        if left.isNeighbour != right.isNeighbour { return left.isNeighbour }
         if role == .peer, left.isSeed != right.isSeed { return right.isSeed }
         if left.outstanding != right.outstanding { return left.outstanding < right.outstanding }
         let (leftRate, rightRate) = (left.rate ?? .infinity, right.rate ?? .infinity)

@@ -81,8 +81,7 @@ extension Download {
     }
 
     /// When to send a `tick` at the latest; nil when nothing waits for time. Always later than the last event's time,
-    /// except
-    /// that a changed budget asks for one at once.
+    /// except that a changed budget asks for one at once.
     public var wakeAtNs: UInt64? {
         guard isStarted, !isOver else { return nil }
         if budgetChanged { return 0 }
@@ -104,6 +103,7 @@ extension Download {
                 }
             }
         }
+        if neighbourUntilNs > lastNs { earliest = min(earliest, neighbourUntilNs) }
         if !flights.isEmpty { earliest = min(earliest, copyDeadlineNs) }
         for file in files where ending == nil {
             if case .awaitingDigests(let untilNs) = file.phase { earliest = min(earliest, untilNs) }

@@ -75,6 +75,8 @@ public struct Download: Sendable {
     var budgetChanged = false
     /// No want or read is over its limit before then.
     var copyDeadlineNs = UInt64.max
+    /// Until then a parent on our own machine is waited for.
+    var neighbourUntilNs: UInt64 = 0
     /// The time of the last event.
     var lastNs: UInt64 = 0
     var actions: [DownloadAction] = []

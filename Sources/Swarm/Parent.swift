@@ -99,9 +99,22 @@ struct Parent: Sendable {
         }
     }
 
+    /// Whether it is on our own machine: read over the local transport, or at least over no cable.
+    var isNeighbour: Bool { distance == 0 }
+
+    /// Whether its first map is still to come: the link is not up yet, or has no answer to an open so far.
+    var isArriving: Bool {
+        switch state {
+        case .idle, .connecting: true
+        case .up: sessions.isEmpty || !sessions.values.contains { $0.state == .open || $0.unknowns > 0 }
+        case .dropping, .waiting, .parked, .excluded: false
+        }
+    }
+
     /// Whether another want may go there: a parent on probation gets one at a time.
     func mayBeAsked(_ settings: DownloadSettings) -> Bool {
-        isUp && !departing && pausedUntilNs == nil && staleReads == 0
-            && outstanding < (attempts > 0 || wantTimeouts > 0 ? 1 : settings.wantsPerParentMax)
+        let most = isNeighbour ? settings.wantsPerNeighbourMax : settings.wantsPerParentMax
+        return isUp && !departing && pausedUntilNs == nil && staleReads == 0
+            && outstanding < (attempts > 0 || wantTimeouts > 0 ? 1 : most)
     }
 }

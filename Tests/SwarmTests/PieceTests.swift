@@ -70,13 +70,46 @@ import Testing
         right.rate = 20
         #expect(script.download.isBetter(right, than: left) && !script.download.isBetter(left, than: right))
         right.rate = 10
-        right.distance = 0
+        left.distance = 2
         #expect(script.download.isBetter(right, than: left) && !script.download.isBetter(left, than: right))
         // A peer leaves seeds to what only they have; a seed makes no difference.
         right.isSeed = true
         #expect(script.download.isBetter(left, than: right))
         let seed = Script(pieces: [1], role: .seed)
         #expect(seed.download.isBetter(right, than: left))
+        // Our own machine comes before all else.
+        right.distance = 0
+        #expect(script.download.isBetter(right, than: left) && !script.download.isBetter(left, than: right))
+    }
+
+    @Test func theNetworkIsNotAskedWhileAParentOnOurMachineIsOnItsWay() {
+        var script = Script(pieces: [4])
+        _ = script.start()
+        script.send(.neighbourhood(farAndNear))
+        script.send(.linkUp(PeerNumber(1)))
+        script.map(1)
+        #expect(script.history.wants.isEmpty)
+        script.send(.linkUp(PeerNumber(2)))
+        script.map(2)
+        #expect(script.history.wants.count == 4 && script.history.wants.allSatisfy { $0.peer == PeerNumber(2) })
+    }
+
+    @Test func aParentOnOurMachineIsWaitedForAWhileOnly() {
+        var script = Script(pieces: [1])
+        _ = script.start()
+        script.send(.neighbourhood(farAndNear))
+        script.send(.linkUp(PeerNumber(1)))
+        script.map(1)
+        #expect(script.history.wants.isEmpty)
+        script.pass(Script.settings.neighbourWaitNs)
+        #expect(script.history.wants.map(\.peer) == [PeerNumber(1)])
+    }
+
+    private var farAndNear: [ParentOffer] {
+        [
+            ParentOffer(peer: PeerNumber(1), isSeed: false, distance: 1),
+            ParentOffer(peer: PeerNumber(2), isSeed: false, distance: 0),
+        ]
     }
 
     @Test func aFewPicksProbeParentsThatWouldNotBeChosen() {
