@@ -35,7 +35,7 @@ public struct DownloadSettings: Sendable, Hashable {
     /// The same for a parent on our own machine, whose bytes cost the network nothing.
     public var wantsPerNeighbourMax = 16
     /// How long others are not asked while a parent on our own machine is on its way (link and first map).
-    public var neighbourWaitNs: UInt64 = 300_000_000
+    public var neighbourWaitNs: UInt64 = 1_000_000_000
     /// A want must be answered by then; it is withdrawn otherwise.
     public var wantTimeoutNs: UInt64 = 5_000_000_000
     /// Wants in a row that a parent may leave unanswered before its link is dropped.
