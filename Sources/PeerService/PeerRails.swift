@@ -12,6 +12,8 @@ import TransportTCP
 ///
 /// Two, because receiving and sending each fill a core where the kernel copies.
 struct PeerRails {
+    /// Where their threads run; empty for anywhere.
+    let cpus: [Int]
     var rails: [RailHandle] = []
     var dialing: [TransportKind: RailNumber] = [:]
     /// What other hosts are told.
@@ -19,7 +21,7 @@ struct PeerRails {
 
     /// Starts what the configuration asks for; a transport that was demanded and cannot run is an error.
     static func start(
-        _ configuration: Configuration, identity: HostIdentity, arena: Arena, faults: FaultPlan?,
+        _ configuration: Configuration, identity: HostIdentity, arena: Arena, cpus: [Int], faults: FaultPlan?,
         post: @escaping @Sendable (EngineEvent) -> Void, log: Logger
     ) throws -> PeerRails {
         let choice = configuration[Schema.Peer.transport]
@@ -29,7 +31,7 @@ struct PeerRails {
         }
         // Safety: the arena outlives the rails; `PeerServer.stop` shuts them down before it lets the arena go.
         let memory = [RegionMemory(base: arena.base, lengthBytes: arena.lengthBytes, backing: (arena.memfd, 0))]
-        var built = PeerRails()
+        var built = PeerRails(cpus: cpus)
         var isComplete = false
         defer { if !isComplete { for rail in built.rails { rail.shutdown() } } }
         if choice != .local {
@@ -85,7 +87,7 @@ struct PeerRails {
         let number = rails.count
         rails.append(
             try RailHandle.start(
-                RailConfiguration(name: name), memory: memory, transport: make,
+                RailConfiguration(name: name, cpus: cpus), memory: memory, transport: make,
                 sink: { post(.rail(number, $0)) }))
     }
 

@@ -102,16 +102,21 @@ public final class PeerServer: Sendable {
         started.add {
             do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) }
         }
+        let placement = Placement()
+        log.info("placement", ["note": .text(placement.reason)])
         let arena = try Arena(
-            ArenaConfiguration(name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes])))
+            ArenaConfiguration(
+                name: "slots", totalBytes: Int(configuration[Schema.Peer.slotsBytes]), numaNode: placement.numaNode))
         for note in arena.report { log.info("memory", ["note": .text(note)]) }
-        let cores = max(1, Topology().allowedCPUs.count)
-        let threads = configuration[Schema.Peer.workers] == 0 ? cores : Int(configuration[Schema.Peer.workers])
-        let workers = try WorkerPool(WorkerConfiguration(name: "worker", threadCount: threads, queueLimit: 4096))
+        let asked = Int(configuration[Schema.Peer.workers])
+        let workers = try WorkerPool(
+            WorkerConfiguration(
+                name: "worker", threadCount: asked == 0 ? placement.cpuCount : asked, queueLimit: 4096,
+                numaNode: placement.numaNode))
         started.add { workers.stop() }
         let blocking = BlockingPool(workers)
         let built = try PeerRails.start(
-            configuration, identity: identity, arena: arena,
+            configuration, identity: identity, arena: arena, cpus: placement.cpus,
             faults: FaultPlan.fromEnvironment(environment), post: mailbox.post, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
         let settings = try OriginSettings(configuration, environment: environment)

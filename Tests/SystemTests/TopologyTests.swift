@@ -62,6 +62,23 @@ struct TopologyTests {
         return tree
     }
 
+    @Test("A host is placed on the node of its fastest NIC that is up")
+    func placement() throws {
+        let tree = try server()
+        let placement = Placement(Topology(root: tree.path))
+        #expect(placement.numaNode == 0)
+        #expect(placement.reason.contains("node 0") && placement.reason.contains("eth0"))
+        // This machine's own processors are what may be used: those of them that are node 0's.
+        let allowed = Topology(root: tree.path).allowedCPUs
+        #expect(placement.cpus == CPUSet(list: "0-31,64-95")!.intersection(allowed).numbers)
+        #expect(placement.cpuCount >= 1)
+        // The NIC goes down: nobody says where to be.
+        try tree.write("class/net/eth0/operstate", "down\n")
+        let unplaced = Placement(Topology(root: tree.path))
+        #expect(unplaced.numaNode == nil && unplaced.cpus.isEmpty)
+        #expect(unplaced.reason.contains("nothing is bound"))
+    }
+
     @Test("Nodes with their CPUs, memory and huge pages")
     func nodes() throws {
         let tree = try server()
