@@ -197,6 +197,8 @@ extension Interpreter {
             let fetch = OriginFetch(
                 lease: lease, model: task.model, manifest: task.content, file: file, pieces: pieces, whole: whole)
             task.fetching[lease] = fetch
+            // A lease that came and went before the machine was there is read for a moment all the same.
+            downloadOfLease[lease] = number
             origin.fetch(fetch)
         case .stopOrigin(let lease): origin.stop(lease)
         case .keep(let address, let expected, let source):

@@ -195,6 +195,21 @@ private let piece = 4 << 20
         stage.expectNothingLeft()
     }
 
+    @Test func aLeaseThatComesAndGoesWhileFilesAreOpenedHoldsNothingUp() throws {
+        let stage = try Stage()
+        let model = try stage.model("m", ["a": Stage.bytes(piece + 1, mark: 1)])
+        let task = model.1.files[0].task
+        stage.holdsWorkers = true
+        let (_, ends) = stage.start(model)
+        stage.tell([stage.lease(1, model.0, task), .scheduler(.leaseEnded(LeaseID(1)))])
+        stage.holdsWorkers = false
+        stage.settle()
+        #expect(stage.interpreter.downloadOfLease.isEmpty)
+        stage.tell(stage.lease(2, model.0, task))
+        #expect(ends.outcome == .finished)
+        stage.expectNothingLeft()
+    }
+
     @Test func leasesThatMakeNoSenseGoBack() throws {
         let stage = try Stage()
         let model = try stage.model("m", ["a": Stage.bytes(piece + 1, mark: 1)])

@@ -10,8 +10,11 @@ import Transport
 private let piece = 4 << 20
 
 /// Everything at once, from a seed: whatever happens on the way, the model comes and nothing is left.
+///
+/// The seeds named one by one once found a lease that ended before its download had opened its files.
 @Suite struct SoakTests {
-    @Test(arguments: 1...12) func aModelComesThroughFaultsOfEveryKind(seed: UInt64) throws {
+    @Test(arguments: Array(1...8) + [30, 31, 38, 46, 71]) func aModelComesThroughFaultsOfEveryKind(seed: UInt64) throws
+    {
         // Four slots of a piece for everything: somebody always waits for one.
         let stage = try Stage(seed: seed, arenaBytes: 16 << 20)
         let model = try stage.model(
