@@ -36,6 +36,7 @@ quickstart: build
 bench: setup
 	swift build -c release
 	swift run -c release --skip-build bench-digests
+	swift run -c release --skip-build bench-transport
 
 fmt:
 	@swift format format --in-place --parallel $(SWIFT_FILES)

@@ -96,12 +96,10 @@ class Process:
 
     def rss_max_bytes(self) -> int:
         """The process's peak resident memory so far."""
-        try:
-            for line in open(f"/proc/{self.popen.pid}/status"):
+        with contextlib.suppress(OSError), open(f"/proc/{self.popen.pid}/status") as status:
+            for line in status:
                 if line.startswith("VmHWM"):
                     return int(line.split()[1]) * 1024
-        except OSError:
-            pass
         return 0
 
     def said(self) -> str:
