@@ -36,6 +36,9 @@ struct NodeService: NodeHandler {
         }
         try await responses.send(.progress(Wire.Progress(phase: "resolving")))
         let resolved = try await resolve(request)
+        // From here until its files are placed nothing may evict it.
+        try await hold(resolved)
+        defer { peer.store.release(resolved.model) }
         let snapshot = try await download(resolved, responses: responses)
         if request.pin {
             try await peer.blocking.run { [store = peer.store] in
@@ -66,6 +69,15 @@ struct NodeService: NodeHandler {
         result.seconds = Double(MonotonicClock.nowNs() - began) / 1e9
         result.residentBytesMax = ProcessUsage.residentBytesPeak() ?? 0
         return result
+    }
+
+    private func hold(_ resolved: Resolved) async throws {
+        try await peer.blocking.run { [store = peer.store] in
+            Result { () throws(StorageError) in
+                try store.record(resolved.manifest, model: resolved.model, nowSeconds: WallClock.nowSeconds())
+                try store.hold(resolved.model)
+            }
+        }.get()
     }
 
     /// What a reference turned out to mean.
