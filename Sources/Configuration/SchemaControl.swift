@@ -9,8 +9,8 @@ extension Schema {
             "Where the manager listens for schedulers, seeds and peers.")
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "manager.metrics_listen", for: .managers,
-            "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "manager.metrics_listen", "127.0.0.1:7601", for: .managers,
+            "Where /metrics, /readyz and /livez are served; empty: nowhere.")
         /// Where the others find it.
         public static let addresses = Setting.addresses(
             "manager.addresses", for: [.scheduler, .seed, .peer, .get], flag: "manager",
@@ -42,8 +42,8 @@ extension Schema {
             "The address the manager gives to hosts; none: the one listened on.")
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "scheduler.metrics_listen", for: .schedulers,
-            "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "scheduler.metrics_listen", "127.0.0.1:7611", for: .schedulers,
+            "Where /metrics, /readyz and /livez are served; empty: nowhere.")
         /// How long it only listens after a start.
         public static let learning = Setting.duration(
             "scheduler.learning", "2s", inMs: 0...600_000, for: .schedulers,

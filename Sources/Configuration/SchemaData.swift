@@ -35,8 +35,8 @@ extension Schema {
         )
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
-            "peer.metrics_listen", for: .peers,
-            "Where /metrics, /readyz and /livez are served; none: nowhere.")
+            "peer.metrics_listen", "127.0.0.1:7621", for: .peers,
+            "Where /metrics, /readyz and /livez are served; empty: nowhere.")
         /// Schedulers, when not from the manager.
         public static let schedulers = Setting.addresses(
             "peer.schedulers", for: [.seed, .peer, .get],

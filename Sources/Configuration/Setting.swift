@@ -120,8 +120,10 @@ extension Setting where Value == NetworkAddress {
 }
 
 extension Setting where Value == NetworkAddress? {
-    static func address(_ name: String, for commands: Set<CommandName>, _ doc: String) -> Self {
-        Self(name, .address, "", for: commands, doc: doc, optional: true) {
+    static func address(
+        _ name: String, _ builtIn: BuiltInValue = "", for commands: Set<CommandName>, _ doc: String
+    ) -> Self {
+        Self(name, .address, builtIn, for: commands, doc: doc, optional: true) {
             if case .address(let address) = $0 { .some(address) } else { .some(nil) }
         }
     }

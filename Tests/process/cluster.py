@@ -221,6 +221,8 @@ class Cluster:
     def env(self, **more) -> dict:
         """A clean environment: nothing of the caller's MARTLET_* or hub settings leaks in."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MARTLET_", "HF_", "XDG_"))}
+        # Metrics only where a test says: two clusters at a time would meet at the built-in ports.
+        env.update({f"MARTLET_{server}_METRICS_LISTEN": "" for server in ("MANAGER", "SCHEDULER", "PEER")})
         env.update(HOME=str(self.directory), MARTLET_CLUSTER_NAME=self.name, MARTLET_PEER_MIN_FREE="0")
         if self.origin:
             env["HF_ENDPOINT"] = self.origin.url
