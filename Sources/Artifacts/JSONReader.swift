@@ -1,8 +1,7 @@
 /// Reads JSON member by member without building a tree: bounded in size by its input and in depth by a limit.
 ///
 /// For what origins answer and what stands in front of safetensors files: text that strangers wrote. Numbers are read
-/// as unsigned
-/// integers or skipped; the reader throws on the first byte that is not JSON. (RFC 8259)
+/// as unsigned integers or skipped; the reader throws on the first byte that is not JSON. (RFC 8259)
 public struct JSONReader: Sendable {
     /// Where and why the text is not what was expected.
     public struct Fault: Error, Hashable, Sendable, CustomStringConvertible {

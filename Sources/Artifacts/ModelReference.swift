@@ -8,9 +8,8 @@
 /// | `file:///path` | a file or a directory of this machine |
 ///
 /// A first part of an `hf` reference is a host when it holds a dot or a colon or is `localhost`. A revision with a
-/// slash is
-/// written `refs/pr/1` (three parts) or with `%2F`. User names and passwords in URLs are refused: references are
-/// logged.
+/// slash is written `refs/pr/1` (three parts) or with `%2F`. User names and passwords in URLs are refused: references
+/// are logged.
 public struct ModelReference: Hashable, Sendable, CustomStringConvertible {
     /// Where the model is.
     public enum Source: Hashable, Sendable {
@@ -175,10 +174,8 @@ public struct HubReference: Hashable, Sendable {
     /// The hub to ask: a base URL without a trailing slash.
     ///
     /// `defaultEndpoint` is the value of `HF_ENDPOINT`, nil or empty when unset; it answers for references without a
-    /// host, and its
-    /// scheme and path count for references that name its host. Any other host is asked over https, or over http when
-    /// it is this
-    /// machine (`localhost`, `127.…`, `[::1]`).
+    /// host, and its scheme and path count for references that name its host. Any other host is asked over https, or
+    /// over http when it is this machine (`localhost`, `127.…`, `[::1]`).
     public func endpoint(default defaultEndpoint: String?) throws(ModelReferenceError) -> String {
         let configured = try HubReference.checkedEndpoint(defaultEndpoint)
         guard let host else { return configured }

@@ -1,8 +1,8 @@
 /// The header of a safetensors file: which tensor lies in which bytes.
 ///
 /// The file starts with the header's length (8 bytes, little-endian), then the header (JSON), then the tensors' bytes.
-/// The header is a
-/// stranger's text: at most 100 MB, at most 64 levels, every tensor inside the file and none over another.
+/// The header is a stranger's text: at most 100 MB, at most 64 levels, every tensor inside the file and none over
+/// another.
 public struct SafetensorsHeader: Hashable, Sendable {
     /// One tensor.
     public struct Tensor: Hashable, Sendable {

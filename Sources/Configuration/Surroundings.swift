@@ -40,8 +40,7 @@ public struct Surroundings: Sendable {
     }
 
     /// Where the node's peer can be talked to: `/run/martlet/peer.sock` for root, otherwise
-    /// `$XDG_RUNTIME_DIR/martlet.sock`,
-    /// or a socket in the state directory (never in a directory others can write to).
+    /// `$XDG_RUNTIME_DIR/martlet.sock`, or a socket in the state directory (never in a directory others can write to).
     public var peerSocket: String {
         if isRoot { return "/run/martlet/peer.sock" }
         return absolute("XDG_RUNTIME_DIR").map { "\($0)/martlet.sock" } ?? "\(stateDirectory)/peer.sock"

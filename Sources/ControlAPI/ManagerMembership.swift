@@ -5,8 +5,7 @@ import Synchronization
 /// breaks.
 ///
 /// Nothing waits for the manager: without one a member goes on with what it was told last. Several managers' addresses
-/// are
-/// tried in turn.
+/// are tried in turn.
 public final class ManagerMembership: Sendable {
     /// What to say, and to whom.
     public struct Settings: Sendable {

@@ -3,8 +3,7 @@ import Synchronization
 /// Messages on their way to one stream: bounded, in order, put by any thread and taken by one task.
 ///
 /// Putting never waits. A reader that is so slow that the box is full is told apart by `put` returning false; its
-/// stream should
-/// then be ended rather than the box grow.
+/// stream should then be ended rather than the box grow.
 public final class StreamOutbox<Message: Sendable>: Sendable {
     private struct State {
         var messages: [Message] = []

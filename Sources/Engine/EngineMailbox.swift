@@ -6,8 +6,7 @@ import Transport
 /// The engine thread's mailbox: any thread posts, one thread takes all there is at once.
 ///
 /// Most of what comes is bounded by what is out there: slots, links, orders of the scheduler. What peers say is not:
-/// beyond
-/// a bound it is dropped, and the links that said it are reported instead, to be closed.
+/// beyond a bound it is dropped, and the links that said it are reported instead, to be closed.
 public final class EngineMailbox: Sendable {
     private struct State {
         var events: [EngineEvent] = []

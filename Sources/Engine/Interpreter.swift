@@ -9,8 +9,7 @@ import Workers
 /// Carries out what the machines decide: the only place that sees decisions and movers both. It never decides.
 ///
 /// Synchronous and single-threaded: its owner (a thread in production, the loop of a simulation) calls `handle` with a
-/// batch of
-/// events and the time, and again at `wakeAtNs` at the latest. Nothing in it waits, hashes or touches a disk.
+/// batch of events and the time, and again at `wakeAtNs` at the latest. Nothing in it waits, hashes or touches a disk.
 public final class Interpreter {
     let configuration: EngineConfiguration
     let rails: [any RailPort]

@@ -27,8 +27,7 @@ public struct HTTPClientSettings: Hashable, Sendable {
 /// An HTTP/1.1 client on libcurl: one thread of its own drives every exchange.
 ///
 /// Certificates are always verified; proxies come from the environment (`https_proxy`, `no_proxy`, …); redirects are
-/// followed
-/// within limits, never from https to http, and without `Authorization` once they leave the server asked.
+/// followed within limits, never from https to http, and without `Authorization` once they leave the server asked.
 /// Dropping the client, or `shutdown()`, cancels what still runs.
 public final class HTTPClient: Sendable {
     let loop: HTTPLoop

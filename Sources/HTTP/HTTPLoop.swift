@@ -5,9 +5,8 @@ import Synchronization
 /// The client's thread: takes commands, lets libcurl work, reports ends.
 ///
 /// Safety: `multi` is used on the loop's thread only, but for `curl_multi_wakeup`, which may be called from any thread
-/// and is
-/// called under the inbox's lock while the loop has not stopped. `exchanges`, `handles` and `delayed` are the thread's
-/// own.
+/// and is called under the inbox's lock while the loop has not stopped. `exchanges`, `handles` and `delayed` are the
+/// thread's own.
 final class HTTPLoop: @unchecked Sendable {
     /// An exchange that has not started.
     struct Pending: Sendable {

@@ -33,8 +33,7 @@ public struct HTTPRetryPolicy: Hashable, Sendable {
     /// How long to wait before retry number `retry` (from 0), or nil when there is to be none.
     ///
     /// The wait is drawn between half and the whole of `baseNs · 2^retry` (capped), `random` being uniform in 0…1:
-    /// clients
-    /// that failed together do not come back together. The server's `Retry-After` is a lower bound.
+    /// clients that failed together do not come back together. The server's `Retry-After` is a lower bound.
     public func delayNs(retry: Int, retryAfterSeconds: UInt64?, random: Double) -> UInt64? {
         guard retry < retriesMax else { return nil }
         let product = baseNs.multipliedReportingOverflow(by: 1 << UInt64(min(retry, 30)))

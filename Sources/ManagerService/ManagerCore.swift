@@ -5,8 +5,7 @@ import Synchronization
 import System
 
 /// The registry with the streams and the database around it: one lock, under which events are decided, and their rows
-/// and
-/// messages queued in order.
+/// and messages queued in order.
 final class ManagerCore: Sendable {
     /// One member's stream.
     struct Stream: Sendable {

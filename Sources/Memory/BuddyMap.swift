@@ -1,9 +1,8 @@
 /// Which parts of an arena are free: the buddy system over units of the smallest slot.
 ///
 /// A block of order n is 2ⁿ units and begins at a multiple of its size. Taking splits a larger block in halves when
-/// there
-/// is no smaller one; giving back joins a block with its other half as soon as both are free, so that the arena is
-/// whole again once all slots are home. The smallest fitting block is taken first, which keeps large ones for large
+/// there is no smaller one; giving back joins a block with its other half as soon as both are free, so that the arena
+/// is whole again once all slots are home. The smallest fitting block is taken first, which keeps large ones for large
 /// pieces.
 ///
 /// A pure value: no pointer, no lock. All its memory is taken in `init`; taking and giving back cost at most

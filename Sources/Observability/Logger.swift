@@ -34,8 +34,7 @@ public enum LogValue: Sendable, Equatable, ExpressibleByStringLiteral, Expressib
 /// Says what happens, on stderr: a sentence and fields. A value; copies with more fields are cheap to make.
 ///
 /// Safe from every thread. A line is written at once, whole; a reader that has stalled costs a line, never a wait of
-/// more
-/// than 50 ms. Secrets are masked (`Redaction`).
+/// more than 50 ms. Secrets are masked (`Redaction`).
 public struct Logger: Sendable {
     /// The part of the system that speaks: `peer`, `scheduler`.
     public let component: String

@@ -3,8 +3,7 @@ import Synchronization
 /// All instruments with one name, told apart by labels.
 ///
 /// At most 200 combinations of label values; whatever comes after them is counted together under `other`, so that a
-/// label
-/// that grows without bound costs its detail and not the memory.
+/// label that grows without bound costs its detail and not the memory.
 public final class MetricFamily<Instrument: MetricInstrument>: Sendable {
     /// The most combinations of label values.
     public static var seriesMax: Int { 200 }

@@ -6,8 +6,8 @@ import Synchronization
 /// Files of this machine: one file, or a directory with all below it. Read by a thread of their own.
 ///
 /// Nothing publishes a digest for them, so a task is path, time of change and length: a file that is rewritten is
-/// another task,
-/// and the same path on another machine is the same task only if it has the same time of change (a shared file system).
+/// another task, and the same path on another machine is the same task only if it has the same time of change (a shared
+/// file system).
 public final class FileOrigin: Origin {
     private let thread: FileThread
     private let meter = OriginMeter()

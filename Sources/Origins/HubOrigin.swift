@@ -30,8 +30,7 @@ public final class HubOrigin: Origin {
     /// Pins a hub reference to a commit.
     ///
     /// Also asks for the head of one file: the listing of a gated model is public, its files are not, and a model that
-    /// may not
-    /// be read is better refused here than in the middle of a download.
+    /// may not be read is better refused here than in the middle of a download.
     public func resolve(_ reference: ModelReference) async throws(OriginError) -> ResolvedModel {
         guard case .hub(let hub) = reference.source else {
             throw OriginError(.invalidSetting, "\(reference) is no reference to a hub; write hf://org/name")

@@ -4,8 +4,7 @@ extension Origins {
     /// Where a manifest's file can be read, for a lease-holder that may not have resolved the manifest itself.
     ///
     /// A hub's file is named by its commit: no question is asked. Others are resolved again, and the answer must still
-    /// be the content
-    /// the manifest means: otherwise `.changed`.
+    /// be the content the manifest means: otherwise `.changed`.
     public func location(of file: ManifestFile, in manifest: Manifest) async throws(OriginError) -> OriginLocation {
         let reference: ModelReference
         do { reference = try ModelReference(manifest.reference) } catch {

@@ -141,8 +141,7 @@ struct NodeService: NodeHandler {
         }
         guard let ticket = started else { throw RPCError(.unavailable, "the peer is stopping") }
         // Whatever ends the watching, a caller that went away too, ends our interest; after the download's end this
-        // says
-        // nothing.
+        // says nothing.
         defer { peer.engine.post(.ask { $0.abandon(ticket) }) }
         let last = try await watch(ticket, until: ends, resolved, responses)
         switch last?.outcome {

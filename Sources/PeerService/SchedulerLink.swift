@@ -11,8 +11,8 @@ import System
 /// The host's one stream to its scheduler, brought up again whenever it breaks.
 ///
 /// What the engine says while no scheduler is attached is not kept: at the next attachment the host says everything
-/// again (who it is,
-/// what it holds, which leases it still reads under, what it downloads), which is what fills a restarted scheduler.
+/// again (who it is, what it holds, which leases it still reads under, what it downloads), which is what fills a
+/// restarted scheduler.
 final class SchedulerLink: SchedulerPort {
     /// Who we say we are.
     struct Identity: Sendable {

@@ -6,8 +6,7 @@ import Synchronization
 /// Every batch that is under way holds a reference, so that gRPC's memory outlives it.
 ///
 /// Safety: the pointer is set once. Batches are started under the lock, as gRPC wants it. Results are read in the
-/// completion
-/// of the batch that brought them, or after it.
+/// completion of the batch that brought them, or after it.
 final class CallHandle: @unchecked Sendable {
     /// Operations of a batch.
     struct Operations: OptionSet {

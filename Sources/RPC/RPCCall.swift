@@ -3,12 +3,9 @@ import Protobuf
 /// A client's call with a stream in at least one direction.
 ///
 /// It ends when the server ends it, its time limit passes, the connection is lost, it is cancelled, or its last
-/// reference is
-/// dropped. A task that is cancelled while it waits for the call cancels the call. Thread-safe: several tasks may send
-/// (one
-/// after another) and receive. Both directions are bounded by gRPC's flow control: a message that the other side has
-/// not
-/// room for suspends `send`, and nothing is received that was not asked for.
+/// reference is dropped. A task that is cancelled while it waits for the call cancels the call. Thread-safe: several
+/// tasks may send (one after another) and receive. Both directions are bounded by gRPC's flow control: a message that
+/// the other side has not room for suspends `send`, and nothing is received that was not asked for.
 public final class RPCCall<Request: ProtoMessage, Response: ProtoMessage>: Sendable {
     private let handle: CallHandle
     private let channel: RPCChannel

@@ -3,8 +3,7 @@ import CGRPC
 /// Names and values that travel before (initial metadata) or behind (trailers) the messages of a call.
 ///
 /// Names are lower-case ASCII letters, digits, `_`, `-` and `.`; those that end in `-bin` have bytes as values, all
-/// others
-/// printable ASCII. A name may stand several times. All of it together is limited to 8 KiB by the other side.
+/// others printable ASCII. A name may stand several times. All of it together is limited to 8 KiB by the other side.
 public struct RPCMetadata: Sendable, Hashable, ExpressibleByDictionaryLiteral {
     /// One name and its value.
     public struct Pair: Sendable, Hashable {

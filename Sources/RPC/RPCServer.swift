@@ -23,11 +23,9 @@ public struct RPCListener: Sendable {
 /// Starting → serving → shutting down → stopped. A server that is dropped goes on serving: only `shutdown` ends it.
 ///
 /// Every call runs its handler in a task of its own, which is cancelled when the caller cancels, its time limit passes,
-/// its
-/// connection dies, or the server is shut down. A handler returns to end the call with ok, throws `RPCError` to choose
-/// the
-/// status; `CancellationError` counts as cancelled, any other error as unknown with its description. Handlers must not
-/// block their thread. Health and reflection are always there.
+/// its connection dies, or the server is shut down. A handler returns to end the call with ok, throws `RPCError` to
+/// choose the status; `CancellationError` counts as cancelled, any other error as unknown with its description.
+/// Handlers must not block their thread. Health and reflection are always there.
 public final class RPCServer: Sendable {
     /// The server's state.
     ///
@@ -229,8 +227,7 @@ public final class RPCServer: Sendable {
     /// ended.
     ///
     /// Handlers that ignore their cancellation are waited for 5 s more. Idempotent: a second call waits for the first
-    /// one's
-    /// end. The listeners' ports and sockets are free afterwards.
+    /// one's end. The listeners' ports and sockets are free afterwards.
     public func shutdown(grace: Duration) async {
         health.shutdown()
         let isFirst = state.withLock { state in

@@ -6,8 +6,7 @@ import Transport
 /// The loop of one rail: mailbox → transport → poll → sink → sleep until there is something to do.
 ///
 /// Lives on its thread alone, like its transport. It decides nothing about pieces: it cuts them into reads, keeps what
-/// a link
-/// cannot take at the moment, within bounds, and hands over what happened.
+/// a link cannot take at the moment, within bounds, and hands over what happened.
 final class Rail<Transporter: PieceTransport> {
     let configuration: RailConfiguration
     let transport: Transporter
@@ -169,8 +168,7 @@ final class Rail<Transporter: PieceTransport> {
     }
 
     /// A link is down for the transport. It is down for the rail's user once its last piece has ended: reads that were
-    /// posted
-    /// while the news was on its way complete after it.
+    /// posted while the news was on its way complete after it.
     private func linkDown(_ link: LinkID, _ reason: TransportError) {
         waitingLinks.remove(link)
         guard var state = links[link] else { return }

@@ -5,9 +5,8 @@ import Transport
 /// A rail as other threads see it: give it commands in batches, get events in batches.
 ///
 /// The rail is one pinned thread that owns one transport, its links and their reads. The sink is called on that thread
-/// and must
-/// return soon: hand the events over and go. A handle must be shut down before it is let go (else its thread's owner
-/// traps).
+/// and must return soon: hand the events over and go. A handle must be shut down before it is let go (else its thread's
+/// owner traps).
 public final class RailHandle: Sendable {
     /// The thread's name.
     public let name: String
@@ -79,9 +78,8 @@ public final class RailHandle: Sendable {
     public var counters: RailCounters { shared.counters.withLock { $0 } }
 
     /// Ends the rail: commands submitted before are carried out, links close, the last events are delivered (`shutDown`
-    /// is the very
-    /// last), the thread ends. Blocks until then: never from the cooperative pool, nor from the sink. Later calls
-    /// return at once.
+    /// is the very last), the thread ends. Blocks until then: never from the cooperative pool, nor from the sink. Later
+    /// calls return at once.
     public func shutdown() {
         guard shared.mailbox.close() else { return }
         thread.join()

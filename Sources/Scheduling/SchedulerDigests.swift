@@ -99,8 +99,7 @@ extension Scheduler {
     /// Somebody found a file whose pieces all matched their digests not to be what its publisher says.
     ///
     /// When a host has published the file, the finder's own copy is at fault. Otherwise the readers' digests are: they
-    /// are
-    /// withdrawn, nobody's pieces count any more, and the file is read again by others, once.
+    /// are withdrawn, nobody's pieces count any more, and the file is read again by others, once.
     mutating func takeMismatch(_ id: TaskID) {
         guard let task = tasks[id] else { return }
         let isPublished = hosts.values.contains { host in

@@ -61,8 +61,8 @@ struct JournalHeader: Hashable, Sendable {
 /// One line of a task's journal, 48 bytes on disk.
 ///
 /// Kind (1 byte), digest algorithm (1), zero (2), piece (4), value (32), zero (4), checksum (4), little-endian. The
-/// checksum
-/// continues that of the record before, so a hole or a stale block ends the chain and nothing behind it is believed.
+/// checksum continues that of the record before, so a hole or a stale block ends the chain and nothing behind it is
+/// believed.
 enum JournalRecord: Hashable, Sendable {
     /// Bytes of a record on disk.
     static let sizeBytes = 48

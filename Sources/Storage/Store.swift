@@ -64,8 +64,8 @@ public final class Store: Sendable {
     /// Creates a task, or resumes it with the pieces that are provably there; a published one is returned as it is.
     ///
     /// Makes room first (see `makeRoom`) and gives the file its blocks, so that a full disk is known early. Until
-    /// `pause`, publication or
-    /// `forget` the task and its models are not evicted. After a crash of the machine this reads doubtful pieces back.
+    /// `pause`, publication or `forget` the task and its models are not evicted. After a crash of the machine this
+    /// reads doubtful pieces back.
     /// - Returns: the same object for the same task.
     /// - Throws: `.noSpace`; `.conflict` when the task is known with another size; `.unwritable`, `.io`.
     public func open(_ task: TaskID, sizeBytes: UInt64) throws(StorageError) -> TaskFile {
@@ -122,8 +122,7 @@ public final class Store: Sendable {
     }
 
     /// Ends a download, one for each `open`, that is to be resumed some other time: its pieces stay and are served, but
-    /// its model
-    /// may be evicted.
+    /// its model may be evicted.
     public func pause(_ task: TaskID) { self.task(task)?.pause() }
 
     /// Removes what is held of a task, whatever its state; sources in use go on reading what was there.

@@ -37,10 +37,8 @@ extension Store {
     /// directories as needed.
     ///
     /// Paths never leave the directory: they are opened part by part beneath it, through no symbolic link; a symbolic
-    /// link in
-    /// a file's place is replaced, not followed. An equal file stays; another is replaced. Copies are synced. What was
-    /// placed
-    /// before a failure stays, and the next call goes on from there.
+    /// link in a file's place is replaced, not followed. An equal file stays; another is replaced. Copies are synced.
+    /// What was placed before a failure stays, and the next call goes on from there.
     /// - Throws: `.unknownModel`; `.incomplete`; `.unwritable`, `.noSpace`, `.badPath` or `.io` naming the file; `.io`
     ///   too when the mode asked
     ///   for cannot work there.

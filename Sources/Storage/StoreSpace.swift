@@ -16,8 +16,7 @@ extension Store {
     /// Evicts until so many bytes more would fit both the budget and the disk.
     ///
     /// First what was set aside and tasks of no model; then whole models, least recently used first. Never one that is
-    /// pinned, held, served, or
-    /// being downloaded. When all that would not do, nothing is evicted.
+    /// pinned, held, served, or being downloaded. When all that would not do, nothing is evicted.
     /// - Returns: the models evicted.
     /// - Throws: `.noSpace`, saying how much is needed, free and pinned; `.io`.
     @discardableResult

@@ -140,8 +140,7 @@ extension TaskFile {
     /// Counts one download more, until `pause`; nothing to do for a published task.
     ///
     /// After a crash of the machine, digests again what was not synced then (see the type's comment), drops what is
-    /// wrong,
-    /// syncs, and begins a journal under this boot.
+    /// wrong, syncs, and begins a journal under this boot.
     func openForDownload() throws(StorageError) {
         try opening.withLock { (_) throws(StorageError) in
             let isStale = try state.withLock { (state) throws(StorageError) -> Bool in

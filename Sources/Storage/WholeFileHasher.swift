@@ -5,8 +5,7 @@ import System
 /// The digest of a whole file, advanced over its beginning while later pieces are still on their way.
 ///
 /// SHA-256 cannot be computed out of order, so it follows the contiguous prefix of kept pieces; what it has done during
-/// the
-/// download it need not do at the end. It reads the page cache, where the pieces were just written.
+/// the download it need not do at the end. It reads the page cache, where the pieces were just written.
 struct WholeFileHasher: ~Copyable, Sendable {
     private static let stepBytes = 1 << 20
 

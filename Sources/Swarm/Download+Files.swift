@@ -23,8 +23,8 @@ extension Download {
     /// The reader that a file's digests came from was wrong: whatever was verified with them is worth nothing.
     ///
     /// Every piece is fetched again rather than hashed again: it happens once in a blue moon, and a piece that our
-    /// children
-    /// were told of must not silently become another. A file already published was checked as a whole, and stays.
+    /// children were told of must not silently become another. A file already published was checked as a whole, and
+    /// stays.
     mutating func withdrawDigests(_ file: FileIndex, _ nowNs: UInt64) {
         guard ending == nil else { return }
         switch files[Int(file.value)].phase {
@@ -99,8 +99,8 @@ extension Download {
     /// The whole file was wrong though every piece matched its digest.
     ///
     /// Pieces that were here before may have rotted: the file is fetched once more with the same digests. Pieces we
-    /// read at the
-    /// origin ourselves make the origin wrong: no use to go on. Otherwise another reader was: new digests must come.
+    /// read at the origin ourselves make the origin wrong: no use to go on. Otherwise another reader was: new digests
+    /// must come.
     mutating func fileMismatched(_ file: FileIndex, _ nowNs: UInt64) {
         endPublishing(file, "fileMismatched")
         let index = Int(file.value)

@@ -40,8 +40,8 @@ extension Download {
     /// The wantable piece that the fewest linked neighbours have, among those that a usable parent has.
     ///
     /// Ties fall at random, so that peers which start together ask for different pieces. The search begins at a random
-    /// piece and
-    /// is bounded: it stops after `rarestExaminedMax` pieces, and after `rarestSinglesMax` that only one neighbour has.
+    /// piece and is bounded: it stops after `rarestExaminedMax` pieces, and after `rarestSinglesMax` that only one
+    /// neighbour has.
     private mutating func rarestPiece(at usable: [Int]) -> Int? {
         let wordCount = wantable.words.count
         let start = Int.random(in: 0..<numbering.count, using: &random)

@@ -3,12 +3,9 @@ import Artifacts
 /// One download of a model as a machine: events and the time go in, actions come out.
 ///
 /// It asks many parents at once for the rarest pieces first, reads what they grant, has every piece verified against a
-/// digest
-/// that came by way of the scheduler, keeps it, tells the others, and has each file checked as a whole before it is
-/// published.
-/// It reads the origin only under a lease, and without neighbours or leases it just waits. It has no clock, socket,
-/// buffer or
-/// thread; the same events, times and seed give the same actions.
+/// digest that came by way of the scheduler, keeps it, tells the others, and has each file checked as a whole before it
+/// is published. It reads the origin only under a lease, and without neighbours or leases it just waits. It has no
+/// clock, socket, buffer or thread; the same events, times and seed give the same actions.
 ///
 /// ```
 ///   start ──▶ running ── all files published ──▶ finished, draining ──▶ over
@@ -87,8 +84,7 @@ public struct Download: Sendable {
     /// Bytes of slots it may have in flight: a piece counts from its want until it is kept or discarded.
     ///
     /// Pieces read at the origin count too, but are paced by the interpreter. Less than a piece means a pause. After
-    /// raising it
-    /// send a `tick` (`wakeAtNs` asks for one at once).
+    /// raising it send a `tick` (`wakeAtNs` asks for one at once).
     public var budgetBytes: Int {
         didSet { if budgetBytes > oldValue { budgetChanged = true } }
     }

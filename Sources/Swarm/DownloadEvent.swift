@@ -73,8 +73,7 @@ public enum DownloadEvent: Sendable {
     /// A read ended (all its parts); `ok` false when the bytes are not all there.
     case readEnded(PeerNumber, PieceAddress, ok: Bool)
     /// Piece digests from the scheduler, and their withdrawal (the reader they came from was wrong): verified pieces of
-    /// the
-    /// file are verified again against the new ones.
+    /// the file are verified again against the new ones.
     case digests(FileIndex, [PieceIndex: Digest])
     case digestsWithdrawn(FileIndex)
     /// We may read these pieces at the origin; `whole` when the origin cannot do ranges and must be read as one stream.

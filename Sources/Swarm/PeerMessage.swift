@@ -3,8 +3,8 @@ import Artifacts
 /// What child and parent say to each other on a link, besides the bytes themselves.
 ///
 /// Only content identities and piece numbers cross the peer-facing port: never a URL, path, header or credential. A
-/// session is
-/// one child's interest in one task over one link; the child numbers it. `Key` is the transport's opaque capability.
+/// session is one child's interest in one task over one link; the child numbers it. `Key` is the transport's opaque
+/// capability.
 public enum PeerMessage<Key: Sendable & Hashable>: Sendable, Hashable {
     /// Child: I am interested in this task, cut into so many pieces; tell me which you have.
     case open(session: UInt32, task: TaskID, pieceCount: UInt32)

@@ -10,12 +10,10 @@ import Artifacts
 ///                                           orphaned ── exported ok ──▶ revoked
 /// ```
 /// Every export that was made is revoked exactly once. Of the wants that wait, the piece served least goes first (each
-/// piece
-/// leaves a source once before any leaves it twice), then the child with the fewest slots, then the oldest want.
+/// piece leaves a source once before any leaves it twice), then the child with the fewest slots, then the oldest want.
 ///
 /// Contract with the interpreter: every `export` is answered by exactly one `exported`, also after the link went down;
-/// another
-/// `exported` traps. What a child says never traps: out of its bounds it costs the child its link.
+/// another `exported` traps. What a child says never traps: out of its bounds it costs the child its link.
 ///
 /// Threading: a value; one owner at a time. Cost of an event: O(slots + queued wants).
 public struct Upload: Sendable {

@@ -24,10 +24,8 @@ public struct UploadSettings: Sendable, Hashable {
     /// … or once so many wait.
     public var haveBatchMax = 64
     /// Whether a new piece is told to one child first, and to the others once that child has read it: a source that
-    /// many wait
-    /// for then sends each piece once, and the children the copies. nil: told to all at once. Otherwise how long the
-    /// first
-    /// child has to begin reading before all are told.
+    /// many wait for then sends each piece once, and the children the copies. nil: told to all at once. Otherwise how
+    /// long the first child has to begin reading before all are told.
     public var firstChildWaitNs: UInt64?
     /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them
     /// itself).

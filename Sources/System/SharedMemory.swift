@@ -64,8 +64,7 @@ public struct SharedMemory: ~Copyable, Sendable {
     ///
     /// A page costs its clearing, and a virtual machine's host the finding of it: on such a machine one thread took
     /// 3.3 s per GiB (1.1 s where transparent huge pages were joined), so a node's arena on one takes minutes. Throws
-    /// when
-    /// there is no memory for a page: `ENOMEM`, or `EFAULT` where huge pages of the bound node have run out.
+    /// when there is no memory for a page: `ENOMEM`, or `EFAULT` where huge pages of the bound node have run out.
     public func populate(on cpus: CPUSet) throws(Errno) {
         let threadsMax = 32
         let threads = max(1, min(cpus.count, threadsMax, lengthBytes / (64 << 20)))

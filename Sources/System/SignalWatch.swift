@@ -4,8 +4,7 @@ import Synchronization
 /// The signals that ask a server to stop, given to a callback on a thread of their own.
 ///
 /// SIGINT and SIGTERM are watched, SIGPIPE is ignored (every socket call says EPIPE anyway). The handler itself writes
-/// one
-/// byte to a pipe, so the callback may do what it likes. One watch at a time in a process.
+/// one byte to a pipe, so the callback may do what it likes. One watch at a time in a process.
 public final class SignalWatch: Sendable {
     /// A signal that was sent to us.
     public enum Signal: Sendable, Hashable {

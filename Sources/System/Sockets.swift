@@ -85,8 +85,7 @@ public enum Sockets {
     public static var ownUser: UInt32 { geteuid() }
 
     /// Sets what every TCP connection of ours has: no delay, keepalive (a dead host is noticed within 20 s), the limit
-    /// of
-    /// unacknowledged bytes' age, and buffer sizes (0: the kernel tunes them).
+    /// of unacknowledged bytes' age, and buffer sizes (0: the kernel tunes them).
     public static func tune(
         _ socket: CInt, unacknowledgedLimitMs: UInt32, receiveBytes: Int, sendBytes: Int
     ) throws(Errno) {

@@ -20,8 +20,7 @@ public enum FileSource {
 /// A range of a file mapped for reading, to be handed to `send` without passing through user space.
 ///
 /// The bytes must only be given to the kernel: should the file shrink, `send` fails with `EFAULT`, whereas touching
-/// them
-/// would kill the process.
+/// them would kill the process.
 public struct FileMapping: ~Copyable, Sendable {
     // Safety: the mapping is read-only and owned by this noncopyable value.
     private nonisolated(unsafe) let start: UnsafeMutableRawPointer

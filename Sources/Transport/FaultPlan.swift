@@ -78,8 +78,7 @@ public final class FaultPlan: Sendable, CustomStringConvertible {
     /// Parses a list such as `corrupt-exports,freeze-after-exports=3`; nil when a part is unknown.
     ///
     /// Parts: `corrupt-exports[=n]` `corrupt-reads[=n]` `fail-posts=n` `withhold-reads` `delay-reads-ms=n`
-    /// `swallow-sends`
-    /// `freeze` `freeze-after-exports=n` `freeze-after-links=n`.
+    /// `swallow-sends` `freeze` `freeze-after-exports=n` `freeze-after-links=n`.
     public init?(text: String) {
         var faults = Faults()
         for part in text.split(separator: ",") {
@@ -107,8 +106,7 @@ public final class FaultPlan: Sendable, CustomStringConvertible {
     public static let environmentVariable = "MARTLET_FAULT_TRANSPORT"
 
     /// The plan that `MARTLET_FAULT_TRANSPORT` asks for, in tests of whole processes; nil where it is not set. Traps
-    /// when it
-    /// is malformed: a test that injects nothing would prove nothing.
+    /// when it is malformed: a test that injects nothing would prove nothing.
     public static func fromEnvironment(_ environment: [String: String]) -> FaultPlan? {
         guard let text = environment[environmentVariable], !text.isEmpty else { return nil }
         guard let plan = FaultPlan(text: text) else {

@@ -4,8 +4,7 @@ import System
 /// Any transport, and what a `FaultPlan` says it does wrong. Without faults it is the transport itself.
 ///
 /// The reading side sees flipped bits, late, withheld and failed reads; the serving side offers flipped bits, swallows
-/// messages or
-/// freezes: its connections stay open and nobody is answered, as with a stopped process.
+/// messages or freezes: its connections stay open and nobody is answered, as with a stopped process.
 public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
     /// What does the work.
     public let base: Base

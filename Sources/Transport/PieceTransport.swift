@@ -7,12 +7,10 @@ import Artifacts
 /// way to fill it. An implementation passes the contract suite in `Tests/TransportTests`.
 ///
 /// Life of a read: `register` local memory once → a link comes up → the parent `export`s an exact range to that link
-/// and
-/// sends the key in a message → the child `post`s reads with the key → `poll` hands each completion over exactly once →
-/// the child tells the parent, which `revoke`s. A posted read's memory belongs to the transport until its completion:
-/// a time-out is no completion. `close(link)` completes every posted read of the link (with `.linkClosed`) before it
-/// reports
-/// the link down, and after that no byte of it can land any more.
+/// and sends the key in a message → the child `post`s reads with the key → `poll` hands each completion over exactly
+/// once → the child tells the parent, which `revoke`s. A posted read's memory belongs to the transport until its
+/// completion: a time-out is no completion. `close(link)` completes every posted read of the link (with `.linkClosed`)
+/// before it reports the link down, and after that no byte of it can land any more.
 public protocol PieceTransport: AnyObject, SendableMetatype {
     /// What this transport is and can do here; constant after creation.
     var capabilities: TransportCapabilities { get }
@@ -27,8 +25,7 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
     var wakeDescriptor: CInt? { get }
 
     /// When `poll` wants to be called even without a wake-up, on the monotonic clock: the next time-out, 0 for "at
-    /// once"
-    /// (something is waiting already, e.g. what was just posted or sent), nil for never.
+    /// once" (something is waiting already, e.g. what was just posted or sent), nil for never.
     var wakeAtNs: UInt64? { get }
 
     /// Makes local memory a target of reads and a possible source of exports. The memory outlives the transport.
@@ -58,8 +55,7 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
     func send(_ message: UnsafeRawBufferPointer, on link: LinkID) -> Bool
 
     /// Posts reads in order. They may complete in any order. A read of no bytes, of more than
-    /// `capabilities.readBytesMax`, or
-    /// outside its registered memory is a bug and traps.
+    /// `capabilities.readBytesMax`, or outside its registered memory is a bug and traps.
     ///
     /// - Returns: how many were taken: fewer than asked when a bound is reached (`capabilities.readsPerLinkMax`). A
     ///   read on a link that is

@@ -6,16 +6,14 @@ import Transport
 /// Pieces between processes of one host, by handing over descriptors: no byte of a piece crosses a socket.
 ///
 /// An export passes a read-only descriptor of the file or memfd with its range over a Unix-domain socket, and the child
-/// reads it from
-/// the shared page cache straight into its memory: one copy, by the child's own CPU, and none by the parent.
+/// reads it from the shared page cache straight into its memory: one copy, by the child's own CPU, and none by the
+/// parent.
 ///
 /// What a revocation can do here: the child is told to close the descriptor and answers when it has; `exportRetired`
-/// follows that
-/// answer or the link's end. A child that lies keeps reading: a descriptor that was passed cannot be taken back, and it
-/// shows the
-/// whole file, not only the range. Therefore only processes of the same user get a link (SO_PEERCRED, both ways; such a
-/// process could
-/// read our memory anyway), and only content that is verified and does not change any more is exported.
+/// follows that answer or the link's end. A child that lies keeps reading: a descriptor that was passed cannot be taken
+/// back, and it shows the whole file, not only the range. Therefore only processes of the same user get a link
+/// (SO_PEERCRED, both ways; such a process could read our memory anyway), and only content that is verified and does
+/// not change any more is exported.
 ///
 /// Reads happen in `poll`, `turnBytesMax` a link and turn, and may wait for the disk where the page cache has lost the
 /// file.

@@ -3,8 +3,7 @@ import Transport
 /// The wires between simulated hosts: latency, bandwidth, loss and death, all from one seed.
 ///
 /// Time is what `poll` is given; nothing happens by itself. One thread owns the network and all its transports. The
-/// same calls
-/// with the same times and seed give the same happenings.
+/// same calls with the same times and seed give the same happenings.
 public final class SimulatedNetwork {
     /// How long a packet travels.
     public var latencyNs: UInt64

@@ -30,9 +30,8 @@ public struct SimulatedConfiguration: Sendable {
 /// Pieces between hosts that exist only in this process, on a `SimulatedNetwork`.
 ///
 /// Bytes are really copied (from the source's memory or file into the reader's, at the moment the source would put them
-/// on the
-/// wire); their time is reckoned from latency and both hosts' bandwidth. A host that is not polled does nothing, as a
-/// stopped process.
+/// on the wire); their time is reckoned from latency and both hosts' bandwidth. A host that is not polled does nothing,
+/// as a stopped process.
 public final class SimulatedTransport: PieceTransport {
     /// The largest message.
     public static let messageBytesMax = 64 << 10

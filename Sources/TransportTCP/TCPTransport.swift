@@ -3,16 +3,14 @@ import System
 import Transport
 
 /// Pieces over TCP, one-sidedly as the protocol wants it: the receiver asks with a key, and the bytes go from the
-/// kernel
-/// straight to their place.
+/// kernel straight to their place.
 ///
 /// A link is one control connection (handshake, messages) and a few data connections, tied together by a random ticket.
 /// Everything happens on the rail's thread: sockets never block, epoll says which are ready, and each gets at most
 /// `turnBytesMax` a turn. The sending side hands the kernel memory or a file's pages and copies nothing itself.
 ///
 /// A far side that breaks the protocol (wrong lengths, unknown numbers, bytes nobody asked for) loses the link; bytes
-/// are
-/// only ever written inside a posted read. There is no encryption yet: see `HandshakeAuthenticator`.
+/// are only ever written inside a posted read. There is no encryption yet: see `HandshakeAuthenticator`.
 public final class TCPTransport: PieceTransport {
     /// What an epoll token leads to.
     enum Endpoint {

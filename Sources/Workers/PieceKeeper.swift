@@ -15,8 +15,7 @@ public enum KeepOutcome: Sendable {
 /// The one job every piece passes: digest it where it lies, compare, write, record.
 ///
 /// On a worker thread; `bytes` are lent for the call. Without an expected digest (we are the origin's trusted reader),
-/// what is
-/// found is what counts.
+/// what is found is what counts.
 public func keepPiece(
     _ bytes: UnsafeRawBufferPointer, expected: Digest?, task: TaskFile, piece: PieceIndex
 ) -> KeepOutcome {

@@ -40,8 +40,7 @@ public struct WorkerCounters: Sendable, Hashable {
 /// Threads for hashing and for calls that block: everything that neither a rail nor the cooperative pool may do.
 ///
 /// Jobs begin in the order they were submitted. The queue is bounded: `submit` says so when it is full, and the caller
-/// keeps the job
-/// for later. One pool serves one NUMA node, so that a slot is digested by a CPU near it.
+/// keeps the job for later. One pool serves one NUMA node, so that a slot is digested by a CPU near it.
 public final class WorkerPool: Sendable {
     /// A piece of work. It may block as long as its own limits let it; whoever stops the pool waits for it.
     public typealias Job = @Sendable () -> Void

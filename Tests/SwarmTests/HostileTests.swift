@@ -4,8 +4,7 @@ import Testing
 @testable import Swarm
 
 /// Words in any order from parents and children that keep to no rule, with an interpreter that does: nothing traps, the
-/// sums
-/// hold after every event, and a cancel ends it all.
+/// sums hold after every event, and a cancel ends it all.
 @Suite struct HostileTests {
     /// What the interpreter owes the download.
     struct Debts {

@@ -6,8 +6,7 @@ enum ImportLaw {
     static let pureCore: Set<String> = ["Artifacts", "Swarm", "Scheduling", "Registry"]
 
     /// What any room outside the pure core may use of the toolchain. Foundation is not among them: it doubles the
-    /// program's
-    /// size and start-up time.
+    /// program's size and start-up time.
     static let toolchain: Set<String> = ["Swift", "Synchronization", "Glibc", "Dispatch"]
 
     /// The C modules: only the room named may touch them.

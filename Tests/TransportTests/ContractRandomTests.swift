@@ -28,8 +28,7 @@ import Transport
     private static let slots = 1024
 
     /// Three hosts link, talk, export, read, revoke and close at random. The lower half of each memory is only read by
-    /// others, the
-    /// upper half is cut into slots that reads land in.
+    /// others, the upper half is cut into slots that reads land in.
     @Test(arguments: ContractSubject.all, [11, 12] as [UInt64])
     func randomOperationsKeepTheContract(_ subject: ContractSubject, _ seed: UInt64) throws {
         try withBench(subject) { bench in
