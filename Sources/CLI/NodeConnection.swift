@@ -87,7 +87,7 @@ private struct OwnPeer: Sendable {
                 configuration,
                 PeerServer.Options(isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? []),
                 credentials: isAlone ? .insecure : try context.credentials(listening: []),
-                environment: ProcessEnvironment.all(), log: quiet)
+                log: quiet)
             return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler)
         } catch {
             rmdir(directory)

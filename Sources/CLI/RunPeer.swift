@@ -10,7 +10,7 @@ func servePeer(_ context: CommandContext, isSeed: Bool) async throws -> ExitCode
     let peer = try PeerServer.start(
         configuration, PeerServer.Options(isSeed: isSeed),
         credentials: try context.credentials(listening: [configuration[Schema.Peer.listen]]),
-        environment: ProcessEnvironment.all(), log: context.log)
+        log: context.log)
     _ = await context.stop.wait()
     await peer.stop()
     return .ok

@@ -21,7 +21,7 @@ func runUp(_ context: CommandContext) async throws -> ExitCode {
         do {
             let peer = try PeerServer.start(
                 known, PeerServer.Options(isSeed: true, schedulers: [scheduler.address]), credentials: credentials,
-                environment: ProcessEnvironment.all(), log: context.log)
+                log: context.log)
             context.console.note(
                 "martlet is up; in another terminal: martlet get hf://sentence-transformers/all-MiniLM-L6-v2 --to DIR")
             _ = await context.stop.wait()

@@ -5,8 +5,6 @@ import Swarm
 public struct EngineConfiguration: Sendable {
     /// Who we are.
     public var host: HostID
-    /// The name of the machine we run on: parents with the same one are read over the local transport.
-    public var machine: String
     /// Seeds serve more children and hold leases as a matter of course.
     public var isSeed: Bool
     /// Limits of each download.
@@ -22,10 +20,9 @@ public struct EngineConfiguration: Sendable {
 
     /// Describes a host's engine.
     public init(
-        host: HostID, machine: String, isSeed: Bool, download: DownloadSettings, upload: UploadSettings, seed: UInt64
+        host: HostID, isSeed: Bool, download: DownloadSettings, upload: UploadSettings, seed: UInt64
     ) {
         self.host = host
-        self.machine = machine
         self.isSeed = isSeed
         self.download = download
         self.upload = upload

@@ -232,9 +232,7 @@ extension ResolvedModel {
             manifest = try Manifest(reference: reference.canonicalText, revision: revision, files: files)
         } catch { throw OriginError(.invalidResponse, error.description) }
         self.init(
-            manifest: manifest,
-            model: ModelID(Digests.sha256(Array(manifest.canonicalText.utf8))),
-            locations: manifest.files.map(location))
+            manifest: manifest, model: manifest.model, locations: manifest.files.map(location))
     }
 }
 

@@ -4,41 +4,32 @@ import Engine
 import Origins
 import Swarm
 
-extension Duration {
-    /// Whole nanoseconds; a negative duration is 0.
-    var nanoseconds: UInt64 {
-        let (seconds, attoseconds) = components
-        guard seconds >= 0 else { return 0 }
-        return UInt64(seconds) &* 1_000_000_000 &+ UInt64(max(0, attoseconds) / 1_000_000_000)
-    }
-}
-
 extension EngineConfiguration {
     /// What the configuration says of downloads and uploads.
     init(_ configuration: Configuration, identity: HostIdentity, isSeed: Bool) {
         var download = DownloadSettings()
-        download.readTimeoutNs = configuration[Schema.Swarm.pieceTimeout].nanoseconds
-        download.wantTimeoutNs = configuration[Schema.Swarm.wantTimeout].nanoseconds
+        download.readTimeoutNs = configuration[Schema.Swarm.pieceTimeout].clampedNs
+        download.wantTimeoutNs = configuration[Schema.Swarm.wantTimeout].clampedNs
         download.linksMax = Int(configuration[Schema.Swarm.parents])
         var upload: UploadSettings = isSeed ? .seed : .peer
         upload.slotsMax = Int(configuration[Schema.Peer.uploadSlots])
-        upload.leaseNs = configuration[Schema.Swarm.grantLease].nanoseconds
+        upload.leaseNs = configuration[Schema.Swarm.grantLease].clampedNs
         self.init(
-            host: identity.host, machine: identity.machine, isSeed: isSeed, download: download, upload: upload,
+            host: identity.host, isSeed: isSeed, download: download, upload: upload,
             seed: identity.incarnation &* 0x9E37_79B9_7F4A_7C15)
     }
 }
 
 extension OriginSettings {
     /// What the configuration says of origins; credentials come from the environment and stay in this process.
-    init(_ configuration: Configuration, environment: [String: String]) throws(OriginError) {
-        var environment = environment
+    init(_ configuration: Configuration) throws(OriginError) {
+        var environment = configuration.environment
         environment["HF_ENDPOINT"] = configuration[Schema.Origin.hfEndpoint]
         if let token = configuration[Schema.Origin.hfToken] { environment["HF_TOKEN"] = token }
         try self.init(environment: environment)
         retry.retriesMax = Int(configuration[Schema.Origin.retries])
         // curl counts whole seconds.
-        client.silentSecondsMax = max(1, Int(configuration[Schema.Origin.timeout].nanoseconds / 1_000_000_000))
+        client.silentSecondsMax = max(1, Int(configuration[Schema.Origin.timeout].clampedNs / 1_000_000_000))
         client.connectionsPerHostMax = Int(configuration[Schema.Origin.connections])
     }
 }

@@ -1,5 +1,6 @@
 import Artifacts
 import ControlAPI
+import Digests
 import Engine
 import Origins
 import RPC
@@ -101,7 +102,7 @@ struct NodeService: NodeHandler {
                 reference.canonicalText, refresh: request.refresh, limit: peer.resolveLimit)
             if let failure = reply.failure { throw OriginFailure(wire: failure) }
             guard let manifest = try? Manifest(wire: reply.manifest), let model = ModelID(text: reply.model),
-                ModelIdentity.of(manifest) == model
+                manifest.model == model
             else {
                 throw OriginFailure(
                     code: "invalid_response", description: "the scheduler's manifest does not match its identity",

@@ -73,12 +73,12 @@ public final class PeerServer: Sendable {
     /// before serving anything.
     public static func start(
         _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
-        environment: [String: String], log: Logger
+        log: Logger
     ) throws -> PeerServer {
         var started = StartedParts()
         do {
             return try assemble(
-                configuration, options, credentials: credentials, environment: environment, log: log, &started)
+                configuration, options, credentials: credentials, log: log, &started)
         } catch {
             started.end()
             throw error
@@ -87,7 +87,7 @@ public final class PeerServer: Sendable {
 
     private static func assemble(
         _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
-        environment: [String: String], log: Logger, _ started: inout StartedParts
+        log: Logger, _ started: inout StartedParts
     ) throws -> PeerServer {
         let identity = try HostIdentity(configuration)
         // Where this fails, listening on the socket says so.
@@ -117,9 +117,9 @@ public final class PeerServer: Sendable {
         let blocking = BlockingPool(workers)
         let built = try PeerRails.start(
             configuration, identity: identity, arena: arena, cpus: placement.cpus,
-            faults: FaultPlan.fromEnvironment(environment), post: mailbox.post, log: log)
+            faults: FaultPlan.fromEnvironment(configuration.environment), post: mailbox.post, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
-        let settings = try OriginSettings(configuration, environment: environment)
+        let settings = try OriginSettings(configuration)
         let origins = try Origins(settings: settings)
         started.add { origins.shutdown() }
         let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)

@@ -249,9 +249,6 @@ public final class RPCServer: Sendable {
         }.value
     }
 
-    /// Waits until the server is shut down, by whoever does that.
-    public func waitUntilStopped() async { _ = await stopped.wait() }
-
     private func destroy() {
         let server = state.withLock { state in
             defer { state.server = nil }

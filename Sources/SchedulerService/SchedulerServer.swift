@@ -13,9 +13,7 @@ public final class SchedulerServer: Sendable {
     private let core: SchedulerCore
     private let server: RPCServer
     private let observability: ObservabilityServer?
-    private let membership: ManagerMembership?
     private let tasks: [Task<Void, Never>]
-    private let refused: Refusal
 
     /// Where it listens, with the port that was chosen.
     public var address: RPCAddress { server.addresses[0] }
@@ -23,10 +21,6 @@ public final class SchedulerServer: Sendable {
     public var metricsPort: UInt16? { observability?.port }
     /// How it is doing.
     public var snapshot: SchedulerSnapshot { core.snapshot }
-    /// Whether the manager knows of it.
-    public var isManagerAttached: Bool { membership?.isAttached ?? false }
-    /// Why the manager will not have it (an unknown cluster); it serves its hosts all the same.
-    public var managerRefusal: RPCError? { refused.error }
 
     /// Listens and serves. Throws `RPCError` or the metrics server's error, with a sentence that says what to do.
     public static func start(_ configuration: SchedulerConfiguration, log: Logger) throws -> SchedulerServer {
@@ -62,7 +56,6 @@ public final class SchedulerServer: Sendable {
         let server = server
         let address = configuration.advertise ?? server.addresses[0]
         var tasks = [Task { await core.tick() }]
-        let refused = Refusal()
         let membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
         do {
             observability = try configuration.metricsListen.map {
@@ -74,13 +67,11 @@ public final class SchedulerServer: Sendable {
             throw error
         }
         self.core = core
-        self.membership = membership
-        self.refused = refused
         if let membership {
             tasks.append(
                 Task {
                     do throws(RPCError) { try await membership.run() } catch {
-                        refused.put(error)
+                        // An unknown cluster, say: it serves its hosts all the same.
                         log.error("the manager refused this scheduler", ["reason": .text(error.message)])
                     }
                 })
@@ -140,11 +131,4 @@ private final class Flag: Sendable {
             return isUp
         }
     }
-}
-
-/// Why the manager refused, once it has.
-private final class Refusal: Sendable {
-    private let kept = Mutex<RPCError?>(nil)
-    var error: RPCError? { kept.withLock { $0 } }
-    func put(_ error: RPCError) { kept.withLock { $0 = error } }
 }

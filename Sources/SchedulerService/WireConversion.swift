@@ -15,7 +15,7 @@ extension ResolvedModel {
             throw fault(error.description)
         }
         let id = try ModelID(wire: model)
-        guard id.digest == Digests.sha256(Array(checked.canonicalText.utf8)) else {
+        guard checked.model == id else {
             throw fault("the manifest of \(checked.reference) is not that of model \(model)")
         }
         self.init(model: id, manifest: checked)

@@ -64,8 +64,3 @@ enum ManifestText {
         return String(line.dropFirst(key.count))
     }
 }
-
-extension Manifest {
-    /// The model's identity: SHA-256 of the canonical text.
-    public var model: ModelID { ModelID(Digests.sha256(Array(canonicalText.utf8))) }
-}

@@ -19,8 +19,6 @@ struct PieceNumbering: Sendable {
 
     /// How many pieces there are.
     var count: Int { bases[layouts.count] }
-    /// How many files there are.
-    var fileCount: Int { layouts.count }
 
     /// Whether the address names a piece of the manifest (an address may come from a remote peer).
     func contains(_ address: PieceAddress) -> Bool {

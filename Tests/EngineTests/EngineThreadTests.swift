@@ -22,7 +22,7 @@ import Workers
         let engine = try Engine(name: "engine", mailbox: mailbox) {
             Interpreter(
                 configuration: EngineConfiguration(
-                    host: .init("me")!, machine: "m", isSeed: false, download: DownloadSettings(), upload: .peer,
+                    host: .init("me")!, isSeed: false, download: DownloadSettings(), upload: .peer,
                     seed: 1),
                 rails: [RecordingRail()], dialing: [:], arena: arena, store: store, workers: workers,
                 scheduler: RecordingScheduler(), origin: HeldOrigin(), totals: EngineTotalsBox(),

@@ -63,7 +63,7 @@ final class Stage {
                 name: "stage", totalBytes: arenaBytes, hugePages: .off, lock: false, prefault: false))
         random = SeededGenerator(seed: seed)
         var configuration = EngineConfiguration(
-            host: HostID("me")!, machine: "m", isSeed: isSeed, download: DownloadSettings(),
+            host: HostID("me")!, isSeed: isSeed, download: DownloadSettings(),
             upload: isSeed ? .seed : .peer, seed: seed)
         change(&configuration)
         interpreter = Interpreter(
