@@ -75,7 +75,7 @@ let package = Package(
         room("HTTP", ["CCurl", "CHTTPServer"]),
         room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
         room("Observability", ["HTTP", "System"]),
-        room("Configuration", ["Artifacts"]),
+        room("Configuration", ["System", "Artifacts"]),
         room(
             "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
         room(

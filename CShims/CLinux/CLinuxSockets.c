@@ -165,3 +165,24 @@ int martlet_epoll_wait(int queue, struct martlet_ready *ready, int count, int ti
     }
     return found;
 }
+
+int martlet_socket_source(const char *host, const char *port, char *text, int size) {
+    struct addrinfo hints = {0};
+    struct addrinfo *found = NULL;
+    hints.ai_flags = AI_NUMERICSERV;
+    hints.ai_socktype = SOCK_DGRAM;
+    if (getaddrinfo(host, port, &hints, &found) != 0 || found == NULL) return -EINVAL;
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+    int result = 0;
+    const int descriptor = socket(found->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (descriptor < 0 || connect(descriptor, found->ai_addr, found->ai_addrlen) != 0 ||
+        getsockname(descriptor, (struct sockaddr *)&address, &length) != 0)
+        result = -errno;
+    if (result == 0 &&
+        getnameinfo((struct sockaddr *)&address, length, text, (socklen_t)size, NULL, 0, NI_NUMERICHOST) != 0)
+        result = -EINVAL;
+    if (descriptor >= 0) close(descriptor);
+    freeaddrinfo(found);
+    return result;
+}

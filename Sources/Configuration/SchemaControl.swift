@@ -39,7 +39,8 @@ extension Schema {
         /// Where hosts find it.
         public static let advertise = Setting<NetworkAddress?>.address(
             "scheduler.advertise", for: .schedulers,
-            "The address the manager gives to hosts; none: the one listened on.")
+            "The address the manager gives to hosts; none: the one listened on, or for 0.0.0.0 the one the manager is reached from."
+        )
         /// Where its metrics are.
         public static let metricsListen = Setting<NetworkAddress?>.address(
             "scheduler.metrics_listen", "127.0.0.1:7611", for: .schedulers,

@@ -56,7 +56,12 @@ struct PeerRails {
             }
             built.dialing[.tcp] = 1
             if let address = built.rails[0].address {
-                built.addresses.append(advertised(address, configuration[Schema.Peer.advertise]))
+                let bound = NetworkAddress(address.location) ?? listen
+                let shown = try NetworkAddress.advertised(
+                    configuration[Schema.Peer.advertise], listening: bound,
+                    toward: configuration[Schema.Peer.schedulers] + configuration[Schema.Manager.addresses],
+                    key: Schema.Peer.advertise.key.name)
+                built.addresses.append("tcp:\(shown)")
             }
         }
         if choice != .tcp {
@@ -89,13 +94,5 @@ struct PeerRails {
             try RailHandle.start(
                 RailConfiguration(name: name, cpus: cpus), memory: memory, transport: make,
                 sink: { post(.rail(number, $0)) }))
-    }
-
-    /// The address others reach us at: the configured one, with the bound port when it names none.
-    private static func advertised(_ bound: TransportAddress, _ configured: NetworkAddress?) -> String {
-        guard let configured else { return bound.description }
-        let port = bound.location.split(separator: ":").last.flatMap { UInt16($0) } ?? configured.port
-        let shown = NetworkAddress(host: configured.host, port: configured.port == 0 ? port : configured.port)
-        return "tcp:\(shown)"
     }
 }

@@ -54,10 +54,11 @@ public final class SchedulerServer: Sendable {
             services: [.scheduler(streams)],
             options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256))
         let server = server
-        let address = configuration.advertise ?? server.addresses[0]
         var tasks = [Task { await core.tick() }]
-        let membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
+        let membership: ManagerMembership?
         do {
+            let address = try SchedulerServer.advertised(configuration, bound: server.addresses[0])
+            membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
             observability = try configuration.metricsListen.map {
                 try SchedulerMetrics.serve($0, core: core, membership: membership)
             }
@@ -80,6 +81,19 @@ public final class SchedulerServer: Sendable {
         log.info(
             "scheduler is up",
             ["cluster": .text(configuration.cluster), "listens": .text("\(server.addresses[0])")])
+    }
+
+    /// What the manager is to tell hosts; without a manager nobody is told.
+    private static func advertised(
+        _ configuration: SchedulerConfiguration, bound: RPCAddress
+    ) throws(ConfigurationError) -> RPCAddress {
+        guard configuration.advertise == nil, !configuration.managers.isEmpty, let listening = bound.network else {
+            return configuration.advertise ?? bound
+        }
+        let shown = try NetworkAddress.advertised(
+            nil, listening: listening, toward: configuration.managers.compactMap(\.network),
+            key: Schema.Scheduler.advertise.key.name)
+        return .tcp(host: shown.host, port: shown.port)
     }
 
     private static func membership(
@@ -130,5 +144,13 @@ private final class Flag: Sendable {
             defer { isUp = false }
             return isUp
         }
+    }
+}
+
+extension RPCAddress {
+    /// Host and port; nil for a Unix socket.
+    fileprivate var network: NetworkAddress? {
+        guard case .tcp(let host, let port) = self else { return nil }
+        return NetworkAddress(host: host, port: port)
     }
 }

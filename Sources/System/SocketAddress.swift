@@ -41,3 +41,15 @@ public struct SocketAddress: Sendable {
 
     var family: CInt { CInt(storage.ss_family) }
 }
+
+extension SocketAddress {
+    /// The numeric address from which this machine would send to a host: the one others on the way there can reach it at.
+    ///
+    /// Asks the routing table and sends nothing. Resolves names, so it may block for as long as the resolver takes.
+    public static func source(toward host: String, port: UInt16) throws(Errno) -> String {
+        var text = [CChar](repeating: 0, count: 64)
+        let result = martlet_socket_source(host, String(port), &text, CInt(text.count))
+        guard result >= 0 else { throw Errno(-result, "connect (toward \(host))") }
+        return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

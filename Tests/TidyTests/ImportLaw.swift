@@ -44,7 +44,7 @@ enum ImportLaw {
         "HTTP": [],
         "Origins": ["HTTP", "Memory", "Digests", "Artifacts"],
         "Observability": ["HTTP", "System"],
-        "Configuration": ["Artifacts"],
+        "Configuration": ["System", "Artifacts"],
         "SchedulerService": [
             "ControlAPI", "RPC", "Scheduling", "Configuration", "Observability", "Digests", "System", "Artifacts",
         ],

@@ -81,3 +81,8 @@ static inline int martlet_epoll_set(int queue, int operation, int descriptor, ui
 int martlet_epoll_wait(int queue, struct martlet_ready *_Nonnull ready, int count, int timeout_ms);
 
 static inline int martlet_eventfd_open(void) { return (int)martlet_result(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
+
+// The numeric address from which this machine would send to host:port, by asking the routing table (a UDP socket is
+// connected; nothing is sent). Resolves names: may block for the resolver's time. Writes at most `size` bytes with the
+// terminating zero. 0, or -errno; -EINVAL when the host is not known.
+int martlet_socket_source(const char *_Nonnull host, const char *_Nonnull port, char *_Nonnull text, int size);
