@@ -112,8 +112,9 @@ let package = Package(
         tests("Swarm", ["Swarm"]),
         tests("Scheduling", ["Scheduling"]),
         tests("Registry", ["Registry"]),
-        tests("System", ["System"]),
-        tests("Memory", ["Memory", "System"]),
+        .target(name: "MadeTree", path: "Tests/MadeTree", swiftSettings: strict),
+        tests("System", ["System", "MadeTree"]),
+        tests("Memory", ["Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",

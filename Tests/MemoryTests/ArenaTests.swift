@@ -1,3 +1,4 @@
+import MadeTree
 import Glibc
 import System
 import Testing

@@ -1,3 +1,4 @@
+import MadeTree
 import Glibc
 import Synchronization
 import System

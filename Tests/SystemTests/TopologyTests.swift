@@ -1,3 +1,4 @@
+import MadeTree
 import System
 import Testing
 

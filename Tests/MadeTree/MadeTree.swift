@@ -1,17 +1,19 @@
 import Glibc
 
 /// A directory tree made for one test, removed when the test lets it go: a /sys or /proc of a machine we do not have.
-final class MadeTree {
-    let path: String
+public final class MadeTree {
+    /// Its root.
+    public let path: String
 
-    init() throws {
+    /// Makes the root.
+    public init() throws {
         var template = Array("/tmp/martlet-tree-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw CannotMake(path: "a temporary directory", code: errno) }
         path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
     }
 
     /// Writes a file, and makes the directories above it.
-    func write(_ name: String, _ text: String) throws {
+    public func write(_ name: String, _ text: String) throws {
         try makeDirectories(above: name)
         guard let file = fopen("\(path)/\(name)", "w") else { throw CannotMake(path: name, code: errno) }
         fputs(text, file)
@@ -19,7 +21,7 @@ final class MadeTree {
     }
 
     /// Makes a symbolic link, and the directories above it; the target need not exist.
-    func link(_ name: String, to target: String) throws {
+    public func link(_ name: String, to target: String) throws {
         try makeDirectories(above: name)
         guard symlink(target, "\(path)/\(name)") == 0 else { throw CannotMake(path: name, code: errno) }
     }
