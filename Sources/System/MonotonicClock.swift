@@ -8,4 +8,10 @@ public enum MonotonicClock {
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
+
+    /// Blocks the thread for about so long: never on a rail, never in the cooperative pool.
+    public static func sleep(ns: UInt64) {
+        var left = timespec(tv_sec: Int(ns / 1_000_000_000), tv_nsec: Int(ns % 1_000_000_000))
+        while nanosleep(&left, &left) != 0, martlet_errno() == EINTR {}
+    }
 }
