@@ -27,6 +27,7 @@ enum ImportLaw {
         "Memory": ["System"],
         "Digests": ["Artifacts"],
         "Transport": ["Memory", "Artifacts", "System"],
+        "Verbs": ["System"],
         "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
         "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],
