@@ -43,6 +43,8 @@ public final class TCPTransport: PieceTransport {
     var happenings = Happenings()
     private var dirty: [TCPLink] = []
     private var resumable: [TCPLink] = []
+    /// The links one of these lists held when its turn came; empty otherwise.
+    private var turn: [TCPLink] = []
     private var ready: [EpollQueue.Ready] = []
     /// When time-outs are looked at next; nil when nothing can time out.
     var nextScanNs: UInt64?
@@ -260,13 +262,13 @@ public final class TCPTransport: PieceTransport {
         precondition(!isShutDown, "a TCP transport is not polled after shutdown")
         var handed = happenings.deliver(limit: limit, into: &events)
         flushDirty(nowNs)
-        let unfinished = resumable
-        resumable = []
-        for link in unfinished {
+        swap(&resumable, &turn)
+        for link in turn {
             link.isResumable = false
             guard links[link.id] != nil else { continue }
             handed += receiveMessages(link, nowNs, limit: limit - handed, parseOnly: true, into: &events)
         }
+        turn.removeAll(keepingCapacity: true)
         ready.removeAll(keepingCapacity: true)
         counters.syscalls += 1
         do throws(Errno) {
@@ -293,9 +295,8 @@ public final class TCPTransport: PieceTransport {
 
     private func flushDirty(_ nowNs: UInt64) {
         guard !dirty.isEmpty else { return }
-        let waiting = dirty
-        dirty = []
-        for link in waiting {
+        swap(&dirty, &turn)
+        for link in turn {
             link.isDirty = false
             guard links[link.id] != nil else { continue }
             attempt(link) { () throws(TransportError) in
@@ -305,6 +306,7 @@ public final class TCPTransport: PieceTransport {
                 }
             }
         }
+        turn.removeAll(keepingCapacity: true)
     }
 
     /// Runs a step of a link; its failure takes the link down.
