@@ -106,6 +106,14 @@ let package = Package(
         .executableTarget(
             name: "bench-transport", dependencies: ["Rails", "TransportTCP", "TransportLocal", "Transport", "System"],
             path: "Bench/transport", swiftSettings: strict),
+        .target(name: "CCount", path: "Bench/CCount", cSettings: shim),
+        .executableTarget(
+            name: "bench-rdma",
+            dependencies: [
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP",
+                "Workers",
+            ],
+            path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
         // Tests.
         tests("Artifacts", ["Artifacts"]),

@@ -7,7 +7,7 @@ import Transport
 ///
 /// Lives on its thread alone, like its transport. It decides nothing about pieces: it cuts them into reads, keeps what
 /// a link cannot take at the moment, within bounds, and hands over what happened. What it works with is kept and used
-/// again: once it has run for a while, a piece costs it no allocation (`bench-rails` counts).
+/// again: once it has run for a while, a piece costs it no allocation (`bench-rdma count` proves it).
 final class Rail<Transporter: PieceTransport> {
     let configuration: RailConfiguration
     let transport: Transporter
@@ -19,7 +19,7 @@ final class Rail<Transporter: PieceTransport> {
     private var inbox = RailInbox()
     var events: [RailEvent] = []
     var links: [LinkID: RailLink] = [:]
-    var pieces = PieceTable()
+    var pieces = PieceTable(reserving: 256)
     /// Links with messages or pieces that the transport has not taken yet, each once.
     var waitingLinks: [LinkID] = []
     /// Reads on their way to the transport.
@@ -30,6 +30,8 @@ final class Rail<Transporter: PieceTransport> {
     private var counters = RailCounters()
 
     private static var happeningsPerTurnMax: Int { 512 }
+    /// Reads given to the transport in one call.
+    static var batchReadsMax: Int { 16 }
 
     /// The thread's body.
     static func run(
@@ -64,6 +66,13 @@ final class Rail<Transporter: PieceTransport> {
         readBytesMax = UInt64(
             min(configuration.readBytesMax ?? capabilities.readBytesPreferred, capabilities.readBytesMax))
         precondition(readBytesMax > 0, "a read has at least one byte")
+        // What a usual load needs, so that it need not be found out while pieces wait.
+        inbox.happenings.reserveCapacity(Self.happeningsPerTurnMax)
+        inbox.ready.reserveCapacity(EpollQueue.readyMax)
+        events.reserveCapacity(Self.happeningsPerTurnMax)
+        commands.reserveCapacity(RailMailbox.commandsReserved)
+        batch.reserveCapacity(Self.batchReadsMax)
+        waitingLinks.reserveCapacity(64)
         do throws(Errno) {
             sleep = try EpollQueue()
             try sleep.add(shared.mailbox.wake.raw, .reading, token: 0)

@@ -9,7 +9,7 @@ final class RailLink {
     let id: LinkID
     var messages = Fifo<PeerMessage<RemoteKey>>()
     /// Pieces with bytes not posted yet, in the order they were asked for.
-    var pieces = Fifo<Int>()
+    var pieces = Fifo<Int>(reserving: 32)
     /// Whether it is in the list of links that wait for the transport.
     var isWaiting = false
     /// Pieces that have not ended.
@@ -44,6 +44,11 @@ struct PieceTable {
     private var places: [PieceReading?] = []
     private var free: [Int] = []
 
+    init(reserving pieces: Int) {
+        places.reserveCapacity(pieces)
+        free.reserveCapacity(pieces)
+    }
+
     var count: Int { places.count - free.count }
 
     mutating func insert(_ read: PieceRead) -> Int {
@@ -67,9 +72,6 @@ struct PieceTable {
 }
 
 extension Rail {
-    /// Reads given to the transport in one call.
-    private var batchReadsMax: Int { 16 }
-
     // MARK: Messages
 
     func send(_ message: PeerMessage<RemoteKey>, on link: LinkID) {
@@ -148,7 +150,7 @@ extension Rail {
             let read = pieces[place].read
             var offset = pieces[place].postedBytes
             batch.removeAll(keepingCapacity: true)
-            while batch.count < batchReadsMax, offset < read.lengthBytes {
+            while batch.count < Self.batchReadsMax, offset < read.lengthBytes {
                 let length = min(readBytesMax, read.lengthBytes - offset)
                 batch.append(
                     ReadRequest(

@@ -38,6 +38,8 @@ public final class TCPTransport: PieceTransport {
     var exports: [RandomNumber: TCPExport] = [:]
     var exportKeys: [ExportID: RandomNumber] = [:]
     var lastExport: UInt64 = 0
+    /// Exports that have retired, to be used again.
+    var spareExports: [TCPExport] = []
     /// Revoked exports of which the kernel may still hold pages.
     var draining: [TCPExport] = []
     var happenings = Happenings()
@@ -69,6 +71,13 @@ public final class TCPTransport: PieceTransport {
             messageBytesMax: TCPConfiguration.messageBytesMax,
             linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 1)
         links = LinkTable(linksMax: configuration.linksMax)
+        ready.reserveCapacity(EpollQueue.readyMax)
+        dirty.reserveCapacity(64)
+        resumable.reserveCapacity(64)
+        turn.reserveCapacity(64)
+        spareExports.reserveCapacity(configuration.exportsPerLinkMax)
+        exports.reserveCapacity(configuration.exportsPerLinkMax)
+        exportKeys.reserveCapacity(configuration.exportsPerLinkMax)
         endpoints = LinkTable(
             linksMax: 1 + configuration.pendingHandshakesMax
                 + configuration.linksMax * (1 + TCPConfiguration.dataStreamsMax))
