@@ -11,7 +11,13 @@ public enum MonotonicClock {
 
     /// Blocks the thread for about so long: never on a rail, never in the cooperative pool.
     public static func sleep(ns: UInt64) {
-        var left = timespec(tv_sec: Int(ns / 1_000_000_000), tv_nsec: Int(ns % 1_000_000_000))
-        while nanosleep(&left, &left) != 0, martlet_errno() == EINTR {}
+        let untilNs = nowNs() + ns
+        while true {
+            let now = nowNs()
+            guard now < untilNs else { return }
+            var wait = timespec(
+                tv_sec: Int((untilNs - now) / 1_000_000_000), tv_nsec: Int((untilNs - now) % 1_000_000_000))
+            nanosleep(&wait, nil)
+        }
     }
 }

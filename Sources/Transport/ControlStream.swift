@@ -36,6 +36,7 @@ package final class ControlStream {
         self.socket = socket
         self.messageBytesMax = messageBytesMax
         inbox = .allocate(byteCount: Self.lengthBytes + messageBytesMax, alignment: 16)
+        outbox.reserveCapacity(4096)
     }
 
     // MARK: Sending
@@ -112,4 +113,16 @@ package final class ControlStream {
     }
 
     deinit { inbox.deallocate() }
+}
+
+extension ControlStream {
+    /// Queues a message of a kind byte and some numbers.
+    package func queue(_ kind: UInt8, _ first: UInt64) {
+        withUnsafeBytes(of: first.littleEndian) { queue(message: $0, kind: kind) }
+    }
+
+    /// Queues a message of a kind byte and two numbers.
+    package func queue(_ kind: UInt8, _ first: UInt64, _ second: UInt64) {
+        withUnsafeBytes(of: (first.littleEndian, second.littleEndian)) { queue(message: $0, kind: kind) }
+    }
 }

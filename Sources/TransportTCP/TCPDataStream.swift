@@ -49,7 +49,7 @@ final class TCPDataStream {
     /// Where the rest of the payload of the first posted read goes, and how much is missing.
     var payloadTarget: UnsafeMutableRawPointer?
     var payloadLeft = 0
-    var posted = Fifo<TCPPostedRead>()
+    var posted = Fifo<TCPPostedRead>(reserving: 64)
     var postedBytes: UInt64 = 0
     var nextNumber: UInt64 = 0
     /// When a byte last arrived while reads were posted; 0 when that is not known yet.
@@ -58,7 +58,7 @@ final class TCPDataStream {
     /// Requests to be sent: `requestsSent...`.
     var requests: [UInt8] = []
     var requestsSent = 0
-    var serving = Fifo<TCPServing>()
+    var serving = Fifo<TCPServing>(reserving: 64)
     /// All bytes given to the kernel so far.
     var sentBytes: UInt64 = 0
     /// When bytes last left while some waited; 0 when that is not known yet.
@@ -72,6 +72,7 @@ final class TCPDataStream {
         self.index = index
         self.isConnecting = isConnecting
         inbox = .allocate(byteCount: Self.inboxBytes, alignment: 16)
+        requests.reserveCapacity(64 * TCPFrame.requestBytes)
     }
 
     var hasToSend: Bool { requestsSent < requests.count || !serving.isEmpty }

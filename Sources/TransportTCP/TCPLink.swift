@@ -52,6 +52,7 @@ final class TCPLink {
         self.control = control
         self.state = state
         self.deadlineNs = deadlineNs
+        exports.reserveCapacity(64)
     }
 
     /// The data stream with the fewest bytes on their way to us.
