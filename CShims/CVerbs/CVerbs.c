@@ -3,11 +3,9 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <net/if.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #include <linux/capability.h>
 
@@ -119,11 +117,4 @@ int martlet_verbs_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);
     if (flags < 0) return -errno;
     return fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
-}
-
-int martlet_verbs_wait_readable(int descriptor, int timeout_ms) {
-    struct pollfd entry = {.fd = descriptor, .events = POLLIN};
-    int ready = poll(&entry, 1, timeout_ms);
-    if (ready >= 0) return ready > 0;
-    return errno == EINTR ? 0 : -errno;
 }

@@ -13,7 +13,7 @@ public struct CompletionQueue: ~Copyable, @unchecked Sendable {
     let calls: VerbsCalls
     let deviceName: String
     /// Entries it holds; the sum of what is posted and signalled, or fails, must not pass it.
-    public let entries: Int
+    public var entries: Int { Int(raw.pointee.cqe) }
 
     /// Makes one with at least so many entries (ibv_create_cq(3)). `vector`: which of the device's interrupts it uses.
     public init(_ device: borrowing Device, entries: Int, vector: Int = 0) throws(VerbsError) {
@@ -44,7 +44,6 @@ public struct CompletionQueue: ~Copyable, @unchecked Sendable {
         self.events = events
         self.calls = calls
         deviceName = name
-        self.entries = Int(raw.pointee.cqe)
         handle = Handle(
             raw, name: "a completion queue of \(name)", parents: [channel], call: "ibv_destroy_cq"
         ) { queue in

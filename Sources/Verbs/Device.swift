@@ -5,9 +5,10 @@ import CVerbs
 /// Everything made from it keeps it open. Calls may come from any thread; its events are read by one.
 public struct Device: ~Copyable, Sendable {
     /// Its name, e.g. `mlx5_0`.
-    public let name: String
+    public var name: String { handle.name }
     /// What it is and how much it can do.
-    public let attributes: DeviceAttributes
+    public var attributes: DeviceAttributes { queried }
+    private let queried: DeviceAttributes
     let handle: Handle<ibv_context>
     let calls: VerbsCalls
 
@@ -19,10 +20,9 @@ public struct Device: ~Copyable, Sendable {
         try VerbsError.check(calls.table.query_device(context, &raw), "cannot query \(name)", "ibv_query_device")
         let result = martlet_verbs_nonblocking(context.pointee.async_fd)
         try VerbsError.check(result, "cannot watch the events of \(name)", "fcntl")
-        self.name = name
         self.calls = calls
         self.handle = handle
-        attributes = DeviceAttributes(raw)
+        queried = DeviceAttributes(raw)
     }
 
     /// A port's state now. Ports count from 1.

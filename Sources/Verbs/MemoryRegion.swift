@@ -27,13 +27,15 @@ public struct MemoryAccess: OptionSet, Hashable, Sendable {
 public struct MemoryRegion: ~Copyable, Sendable {
     let handle: Handle<ibv_mr>
     /// The key in our own requests.
-    public let localKey: UInt32
+    public var localKey: UInt32 { handle.raw.pointee.lkey }
     /// The key in others' requests.
-    public let remoteKey: UInt32
+    public var remoteKey: UInt32 { handle.raw.pointee.rkey }
     /// How long it is.
-    public let lengthBytes: Int
+    public var lengthBytes: Int { length }
+    private let length: Int
     /// What was granted: without `relaxedOrdering` where the device refused that.
-    public let access: MemoryAccess
+    public var access: MemoryAccess { granted }
+    private let granted: MemoryAccess
 
     /// The address requests name its first byte by.
     public var address: UInt64 { UInt64(UInt(bitPattern: handle.raw.pointee.addr)) }
@@ -89,10 +91,8 @@ public struct MemoryRegion: ~Copyable, Sendable {
         in domain: borrowing ProtectionDomain
     ) {
         let calls = domain.calls
-        localKey = raw.pointee.lkey
-        remoteKey = raw.pointee.rkey
-        self.lengthBytes = lengthBytes
-        self.access = access
+        length = lengthBytes
+        granted = access
         handle = Handle(
             raw, name: "a region of \(domain.deviceName)", parents: [domain.handle], call: "ibv_dereg_mr"
         ) { calls.table.dereg_mr($0) }

@@ -2,6 +2,7 @@ import CVerbs
 
 /// A type-2 window: a revocable, narrower view of a region, bound to one queue pair by a posted request.
 ///
+/// A bound window holds its queue pair: invalidate or close it before that is closed (rxe waits 50 s there otherwise).
 /// Its key changes with every binding: bind with `nextKey`, and after the posting `remoteKey` is that key. Not every
 /// device enforces all of it (`LeaseProbe` finds out).
 public struct MemoryWindow: ~Copyable, @unchecked Sendable {

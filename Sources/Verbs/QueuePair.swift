@@ -12,9 +12,10 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
     let calls: VerbsCalls
     private let deviceName: String
     /// Its number on the device, which the other end is told.
-    public let number: UInt32
+    public var number: UInt32 { raw.pointee.qp_num }
     /// Requests that can be posted and not yet be known to have completed.
-    public let sendRequestsMax: Int
+    public var sendRequestsMax: Int { granted }
+    private let granted: Int
 
     /// What it can do now.
     public enum State: String, Hashable, Sendable {
@@ -58,8 +59,7 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
         self.raw = raw
         self.calls = calls
         deviceName = domain.deviceName
-        number = raw.pointee.qp_num
-        self.sendRequestsMax = Int(attributes.cap.max_send_wr)
+        granted = Int(attributes.cap.max_send_wr)
         handle = Handle(
             raw, name: "queue pair \(raw.pointee.qp_num) of \(domain.deviceName)",
             parents: [domain.handle, queue.handle], call: "ibv_destroy_qp"
@@ -74,7 +74,8 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
         attributes.port_num = UInt8(clamping: port)
         attributes.qp_access_flags = access.rawValue
         try modify(
-            &attributes, IBV_QP_STATE.rawValue | IBV_QP_PKEY_INDEX.rawValue | IBV_QP_PORT.rawValue
+            &attributes,
+            IBV_QP_STATE.rawValue | IBV_QP_PKEY_INDEX.rawValue | IBV_QP_PORT.rawValue
                 | IBV_QP_ACCESS_FLAGS.rawValue, "initialise")
     }
 
@@ -105,7 +106,8 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
             attributes.ah_attr.grh.traffic_class = path.trafficClass
         }
         try modify(
-            &attributes, IBV_QP_STATE.rawValue | IBV_QP_AV.rawValue | IBV_QP_PATH_MTU.rawValue
+            &attributes,
+            IBV_QP_STATE.rawValue | IBV_QP_AV.rawValue | IBV_QP_PATH_MTU.rawValue
                 | IBV_QP_DEST_QPN.rawValue | IBV_QP_RQ_PSN.rawValue | IBV_QP_MAX_DEST_RD_ATOMIC.rawValue
                 | IBV_QP_MIN_RNR_TIMER.rawValue, "connect")
     }
@@ -128,7 +130,8 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
         attributes.rnr_retry = rnrRetries
         attributes.max_rd_atomic = UInt8(clamping: maxReadsInitiated)
         try modify(
-            &attributes, IBV_QP_STATE.rawValue | IBV_QP_SQ_PSN.rawValue | IBV_QP_TIMEOUT.rawValue
+            &attributes,
+            IBV_QP_STATE.rawValue | IBV_QP_SQ_PSN.rawValue | IBV_QP_TIMEOUT.rawValue
                 | IBV_QP_RETRY_CNT.rawValue | IBV_QP_RNR_RETRY.rawValue | IBV_QP_MAX_QP_RD_ATOMIC.rawValue, "start")
     }
 
@@ -151,7 +154,8 @@ public struct QueuePair: ~Copyable, @unchecked Sendable {
         var attributes = ibv_qp_attr()
         var initial = ibv_qp_init_attr()
         try VerbsError.check(
-            calls.table.query_qp(raw, &attributes, CInt(IBV_QP_STATE.rawValue), &initial), "cannot query \(handle.name)",
+            calls.table.query_qp(raw, &attributes, CInt(IBV_QP_STATE.rawValue), &initial),
+            "cannot query \(handle.name)",
             "ibv_query_qp")
         return switch attributes.qp_state {
         case IBV_QPS_RESET: .reset

@@ -95,9 +95,6 @@ int martlet_verbs_interface_name(uint32_t index, char name[_Nonnull 16]);
 // Makes a descriptor non-blocking. Returns 0 or -errno.
 int martlet_verbs_nonblocking(int descriptor);
 
-// Waits until a descriptor is readable. Returns 1, 0 when the time is over, or -errno. Blocks.
-int martlet_verbs_wait_readable(int descriptor, int timeout_ms);
-
 // errno is a macro the importer does not see.
 static inline int martlet_verbs_errno(void) { return errno; }
 static inline void martlet_verbs_set_errno(int code) { errno = code; }
