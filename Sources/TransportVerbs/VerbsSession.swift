@@ -220,6 +220,22 @@ final class VerbsSession {
         regions[Int(region.index)][Int(offset / UInt64(chunkBytes))]
     }
 
+    /// Finds out by trying what the device enforces of a lease. Blocks for some tens of milliseconds.
+    ///
+    /// - Throws: `.system` where it enforces too little for anything to be leased.
+    func probe() throws(TransportError) -> LeaseEnforcement {
+        let found: LeaseEnforcement
+        do throws(VerbsError) {
+            found = try LeaseProbe.run(device, port: portAttributes, gid: gid)
+        } catch {
+            throw TransportError(.system, "cannot find out what \(name) enforces of a lease: \(error)")
+        }
+        guard found.mechanism != nil else {
+            throw TransportError(.system, "\(name) cannot keep a reader to its lease (\(found)): use tcp")
+        }
+        return found
+    }
+
     // MARK: Queue pairs
 
     func makeFetchQueuePair(requestsMax: Int) throws(VerbsError) -> QueuePair {

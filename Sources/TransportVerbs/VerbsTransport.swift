@@ -33,6 +33,8 @@ public final class VerbsTransport: PieceTransport {
     public internal(set) var address: TransportAddress?
     /// What was done so far.
     public internal(set) var counters = TransportCounters()
+    /// What the device was found to enforce of leases; nil when the configuration chose without asking.
+    public let enforcement: LeaseEnforcement?
     /// Whether exports are leased by windows; otherwise by exact regions.
     let leasesByWindow: Bool
 
@@ -92,7 +94,8 @@ public final class VerbsTransport: PieceTransport {
         self.library = library
         let session = try VerbsSession.open(library, configuration.path)
         self.session = session
-        leasesByWindow = configuration.lease == .window
+        enforcement = configuration.lease == .probed ? try session.probe() : nil
+        leasesByWindow = configuration.lease == .window || enforcement?.mechanism == .window
         capabilities = TransportCapabilities(
             kind: .rdma, readBytesMax: VerbsConfiguration.readBytesMax,
             readsPerLinkMax: configuration.readsPerLinkMax,

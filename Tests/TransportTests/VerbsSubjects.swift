@@ -11,6 +11,7 @@ extension ContractSubject {
         let isRequired = ProcessInfo.processInfo.environment["MARTLET_RDMA"] == "required"
         guard isRequired || !VerbsNetwork.places.isEmpty else { return [] }
         return [
+            ContractSubject(name: "rdma", serves: false, pings: true) { VerbsNetwork(.probed) },
             ContractSubject(name: "rdma, regions", serves: false, pings: true) { VerbsNetwork(.region) },
             ContractSubject(name: "rdma, windows", serves: false, pings: true) { VerbsNetwork(.window) },
         ]
