@@ -11,7 +11,7 @@ extension TCPTransport {
     func scan(_ nowNs: UInt64) {
         nextScanNs = nil
         checkDraining(nowNs)
-        for place in endpoints.placeIndices {
+        for place in 0..<endpoints.placesCount {
             guard case .handshake(let handshake)? = endpoints[place: place] else { continue }
             if nowNs >= handshake.deadlineNs {
                 refuse(handshake, nil)
@@ -20,7 +20,7 @@ extension TCPTransport {
             }
         }
         resumeListening(nowNs)
-        for place in links.placeIndices {
+        for place in 0..<links.placesCount {
             guard let link = links[place: place] else { continue }
             if link.state != .up {
                 if nowNs >= link.deadlineNs {
