@@ -10,6 +10,11 @@ extension VerbsTransport {
         takeDown(target, TransportError(.linkClosed, "this side closed the link to \(target.name)"))
     }
 
+    /// Puts every queue pair into ERR, as a device does on its own account: for tests of what follows.
+    package func failQueuePairs() {
+        for link in links.all where link.state == .up { failLanes(link) }
+    }
+
     /// Begins the end of a link. Its reads complete as the device gives them back, its exports retire, then it is
     /// reported down.
     func takeDown(_ link: VerbsLink, _ reason: TransportError) {
