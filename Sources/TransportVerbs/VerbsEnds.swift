@@ -26,6 +26,11 @@ extension VerbsTransport {
         if let control = link.control { drop(control.socket) }
         link.control = nil
         link.bindsPending = 0
+        // What has not begun need not begin.
+        if link.isRaising, builder.withdraw(link.raisingJob, for: link.address) {
+            jobs[link.raisingJob] = nil
+            link.isRaising = false
+        }
         for lane in link.lanes { for work in lane.unlist() { end(work, of: link, .linkClosed) } }
         if wasUp || !link.isRaising { failLanes(link) }
         scheduleScan(atNs: link.drainDeadlineNs)
@@ -60,14 +65,14 @@ extension VerbsTransport {
         for lane in link.lanes { free(lane) }
         // A NIC may be at it still: then only a destroyed queue pair says that it is not.
         guard !isClean || !link.exports.isEmpty else {
-            attend(reaper) {
+            attend(reaper, for: link.address) {
                 remains.release()
                 return nil
             } then: { _ in
             }
             return gone(link)
         }
-        attend(reaper) {
+        attend(reaper, for: link.address) {
             remains.release()
             return nil
         } then: { [unowned self] _ in
@@ -89,6 +94,7 @@ extension VerbsTransport {
         }
         link.exports = [:]
         links[link.id] = nil
+        if link.inbound && !link.wasUp { arrivals -= 1 }
         guard let reason = link.downReason else { preconditionFailure("a link went without a reason") }
         if link.inbound && link.peer != nil && !link.wasUp {
             counters.handshakesRefused += 1
@@ -172,7 +178,7 @@ extension VerbsTransport {
         isArmed = false
         requestsOutstanding = 0
         let remains = SessionRemains(lost)
-        attend(reaper) {
+        attend(reaper, for: .unknown) {
             remains.release()
             return nil
         } then: { [unowned self] _ in

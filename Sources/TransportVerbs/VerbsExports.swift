@@ -28,6 +28,7 @@ final class VerbsExport {
     var window: LeaseWindow?
     var lane: VerbsLane?
     var isBound = false
+    var lengthBytes: UInt64 = 0
 
     /// Lets go of what it holds on the device: from here on no READ of it succeeds.
     func release() {
@@ -46,6 +47,9 @@ final class VerbsExport {
 /// and another ends it, and the device checks queue pair, range and permission. By region: a memory region of exactly
 /// the range in a protection domain of the link alone, where the device's windows do not hold what they promise.
 extension VerbsTransport {
+    /// How often an export is believed to have been read whole.
+    private static let readingsMax: UInt64 = 64
+
     /// Lets one link read exactly this range until `revoke`.
     public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
         guard let target = links[link], target.state == .up, let domain = target.domain else {
@@ -66,6 +70,7 @@ extension VerbsTransport {
                 case .file(let descriptor, let range):
                     try lease(descriptor, range, to: export, target, domain)
                 }
+            export.lengthBytes = key.lengthBytes
             target.exports[export.id.value] = export
             exportLinks[export.id] = link
             return Export(id: export.id, key: key.key)
@@ -187,7 +192,9 @@ extension VerbsTransport {
     func stopped(_ export: UInt64, readBytes: UInt64, _ link: VerbsLink) {
         guard let entry = link.exports[export], case .stopping = entry.state else { return }
         // As the reader tells it: this side's device reads without a word.
-        counters.sentBytes += readBytes
+        // A liar may say anything, but not much more than there was.
+        let most = entry.lengthBytes.multipliedReportingOverflow(by: Self.readingsMax)
+        counters.sentBytes &+= min(readBytes, most.overflow ? entry.lengthBytes : most.partialValue)
         if readBytes > 0 { counters.readsServed += 1 }
         end(entry, link)
     }
