@@ -34,6 +34,9 @@ public struct TransportCounters: Sendable, Hashable {
     /// Connections refused to others: wrong cluster, bad handshake, no room.
     public var handshakesRefused: UInt64 = 0
 
+    /// Times a lost device was opened again.
+    public var deviceReopenings: UInt64 = 0
+
     /// All zero.
     public init() {}
 }

@@ -22,7 +22,7 @@ final class TCPLink {
     let inbound: Bool
     let remote: String
     let nonce: RandomNumber
-    let control: TCPControlStream
+    let control: ControlStream
     var state: State
     /// Until when it has to be up.
     let deadlineNs: UInt64
@@ -41,7 +41,7 @@ final class TCPLink {
     var isResumable = false
 
     init(
-        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: TCPControlStream,
+        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: ControlStream,
         state: State,
         deadlineNs: UInt64
     ) {

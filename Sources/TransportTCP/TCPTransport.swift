@@ -29,7 +29,7 @@ public final class TCPTransport: PieceTransport {
     public internal(set) var counters = TransportCounters()
 
     let queue: EpollQueue
-    let listener: TCPSocket?
+    let listener: WatchedSocket?
     var isListenerPaused = false
     var endpoints: LinkTable<Endpoint>
     var links: LinkTable<TCPLink>
@@ -99,7 +99,7 @@ public final class TCPTransport: PieceTransport {
             let port = try Sockets.port(of: socket.raw)
             let endpoint = endpoints.insert { _ in .listener }!
             try queue.add(socket.raw, .reading, token: endpoint.token)
-            listener = TCPSocket(socket, endpoint: endpoint, interest: .reading)
+            listener = WatchedSocket(socket, endpoint: endpoint, interest: .reading)
             address = TransportAddress(kind: .tcp, location: "\(listen[..<colon]):\(port)")
         } catch {
             let remedy =
@@ -144,7 +144,7 @@ public final class TCPTransport: PieceTransport {
             message.count <= TCPConfiguration.messageBytesMax,
             "a message has at most \(TCPConfiguration.messageBytesMax) bytes, not \(message.count)")
         guard let target = links[link], target.state == .up else { return true }
-        let bytes = TCPControlStream.lengthBytes + message.count
+        let bytes = ControlStream.lengthBytes + message.count
         guard target.control.queuedBytes + bytes <= configuration.messageQueueBytesMax else { return false }
         target.control.queue(message: message)
         counters.messagesSent += 1
@@ -241,7 +241,7 @@ public final class TCPTransport: PieceTransport {
     }
 
     /// Stops watching a socket; it closes when its last owner lets it go, which is now.
-    func drop(_ socket: TCPSocket) {
+    func drop(_ socket: WatchedSocket) {
         queue.remove(socket.descriptor.raw)
         endpoints[socket.endpoint] = nil
     }
