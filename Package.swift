@@ -61,6 +61,7 @@ let package = Package(
         room("Transport", ["Memory", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
+        room("TransportVerbs", ["Transport", "Verbs", "System"]),
         room("TransportLocal", ["Transport", "System"]),
         room("TransportSimulated", ["Transport", "System"]),
         room("Storage", ["Memory", "System", "Digests", "Artifacts"]),
@@ -108,6 +109,14 @@ let package = Package(
         .executableTarget(
             name: "bench-transport", dependencies: ["Rails", "TransportTCP", "TransportLocal", "Transport", "System"],
             path: "Bench/transport", swiftSettings: strict),
+        .target(name: "CCount", path: "Bench/CCount", cSettings: shim),
+        .executableTarget(
+            name: "bench-rdma",
+            dependencies: [
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP",
+                "Workers",
+            ],
+            path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
         // Tests.
         tests("Artifacts", ["Artifacts"]),
@@ -120,7 +129,7 @@ let package = Package(
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
-            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]
+            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "Rails", "System"]
         ),
         .target(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",

@@ -156,7 +156,7 @@ final class Stage {
     }
 
     func tell(_ event: EngineEvent) { tell([event]) }
-    func tell(rail events: RailEvent...) { tell(.rail(0, events)) }
+    func tell(rail events: RailEvent...) { tell(events.map { .rail(0, $0) }) }
 
     /// Plays until nothing happens by itself at this time.
     func settle() {
@@ -220,7 +220,7 @@ final class Stage {
         }
         inbound.remove(link)
         events.append(.linkDown(link, TransportError(code, "taken down by the test")))
-        tell(.rail(0, events))
+        tell(events.map { .rail(0, $0) })
     }
 
     /// Answers exports that were held.
@@ -234,12 +234,12 @@ final class Stage {
     private func answer(_ token: UInt64, _ link: LinkID) {
         guard inbound.contains(link) else {
             let error = TransportError(.linkClosed, "the link is down")
-            posted.put(.rail(0, [.exported(token: token, .failure(error))]))
+            posted.put(.rail(0, .exported(token: token, .failure(error))))
             return
         }
         let id = ExportID(nextExport)
         nextExport += 1
-        posted.put(.rail(0, [.exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))]))
+        posted.put(.rail(0, .exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))))
     }
 
     private func react(_ command: RailCommand) {
@@ -247,14 +247,15 @@ final class Stage {
         case .connect(let token, let address, _):
             guard let parent = parents[address.location], !parent.isDead else {
                 let error = TransportError(.refused, "nobody listens there")
-                posted.put(.rail(0, [.connectFailed(token: token, error)]))
+                posted.put(.rail(0, .connectFailed(token: token, error)))
                 return
             }
             nextLink += 1
             let link = LinkID(index: nextLink, generation: 1)
             linkParent[link] = parent
             let identity = LinkIdentity(host: HostID(parent.name)!, incarnation: 1, cluster: "c")
-            posted.put(.rail(0, [.connecting(token: token, link), .linkUp(link, identity, inbound: false)]))
+            posted.put(.rail(0, .connecting(token: token, link)))
+            posted.put(.rail(0, .linkUp(link, identity, inbound: false)))
         case .close(let link):
             closed.append(link)
             guard linkParent[link]?.ignoresClose != true else { return }
@@ -267,17 +268,17 @@ final class Stage {
                 linkParent[link] = nil
                 inbound.remove(link)
                 events.append(.linkDown(link, TransportError(.linkClosed, "closed")))
-                posted.put(.rail(0, events))
+                for event in events { posted.put(.rail(0, event)) }
             }
         case .send(let message, let link):
             if let parent = linkParent[link] {
-                for answer in parent.answer(message, content) { posted.put(.rail(0, [.message(link, answer)])) }
+                for answer in parent.answer(message, content) { posted.put(.rail(0, .message(link, answer))) }
             } else {
                 toChildren.append((link, message))
             }
         case .read(let read):
             guard let parent = linkParent[read.link] else {
-                posted.put(.rail(0, [.readCompleted(tag: read.tag, read.link, failure: .linkClosed)]))
+                posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: .linkClosed)))
                 return
             }
             if parent.holdsReads { parent.heldReads.append(read) } else { serve(read, parent) }
@@ -293,7 +294,7 @@ final class Stage {
     /// Puts a granted piece's bytes into the slot.
     func serve(_ read: PieceRead, _ parent: FakeParent) {
         guard let grant = parent.grants[read.key] else {
-            posted.put(.rail(0, [.readCompleted(tag: read.tag, read.link, failure: .accessDenied)]))
+            posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: .accessDenied)))
             return
         }
         let bytes = content[grant.task]!
@@ -305,7 +306,7 @@ final class Stage {
         }
         if parent.isCorrupt { target.storeBytes(of: 0xEE, as: UInt8.self) }
         parent.readsServed += 1
-        posted.put(.rail(0, [.readCompleted(tag: read.tag, read.link, failure: nil)]))
+        posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: nil)))
     }
 
     private func serveOrigin() {

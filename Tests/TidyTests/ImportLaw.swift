@@ -28,6 +28,7 @@ enum ImportLaw {
         "Digests": ["Artifacts"],
         "Transport": ["Memory", "Artifacts", "System"],
         "Verbs": ["System"],
+        "TransportVerbs": ["Transport", "Verbs", "System", "Memory", "Artifacts"],
         "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
         "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],

@@ -29,6 +29,8 @@ static inline void martlet_wr_bind(
     request->sg_list = NULL;
     request->num_sge = 0;
     request->opcode = IBV_WR_BIND_MW;
+    // The place may have held another kind of request: rxe's provider refuses a binding with a number left here.
+    request->imm_data = 0;
     request->send_flags = flags;
     request->bind_mw.mw = window;
     request->bind_mw.rkey = new_key;
