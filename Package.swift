@@ -134,7 +134,7 @@ let package = Package(
         .target(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
             swiftSettings: strict),
-        tests("Verbs", ["Verbs", "VerbsDouble", "System"]),
+        tests("Verbs", ["Verbs", "VerbsDouble", "CVerbs", "System"]),
         tests("Storage", ["Storage", "Workers", "System"]),
         .target(
             name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",
