@@ -122,6 +122,8 @@ extension VerbsTransport {
                 local = next
             }
         }
+        // A lane that did not take a full list has ended the link: what was listed since then goes with it.
+        if link.state == .draining { giveUpListed(link) }
         return true
     }
 
