@@ -113,8 +113,8 @@ let package = Package(
         .executableTarget(
             name: "bench-rdma",
             dependencies: [
-                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP",
-                "Workers",
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+                "Verbs", "Workers",
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 

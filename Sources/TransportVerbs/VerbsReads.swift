@@ -140,6 +140,7 @@ extension VerbsTransport {
         }
         counters.syscalls += 1
         counters.doorbells += 1
+        counters.workRequests += UInt64(lane.list.count)
         guard let failed = lane.ring() else { return }
         for work in failed.unposted { end(work, of: link, .linkClosed) }
         takeDown(link, TransportError(.system, "the link to \(link.name) is of no use: \(failed.failure)"))

@@ -98,6 +98,7 @@ public final class VerbsTransport: PieceTransport {
         leasesByWindow = configuration.lease == .window || enforcement?.mechanism == .window
         capabilities = TransportCapabilities(
             kind: .rdma, readBytesMax: VerbsConfiguration.readBytesMax,
+            readBytesPreferred: VerbsConfiguration.readBytesMax,
             readsPerLinkMax: configuration.readsPerLinkMax,
             exportsPerLinkMax: configuration.exportsPerLinkMax,
             messageBytesMax: VerbsConfiguration.messageBytesMax,
