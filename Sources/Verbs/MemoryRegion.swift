@@ -50,7 +50,8 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
 
     /// Registers mapped memory (ibv_reg_mr(3)). Pins it, and touches what is not touched yet: slow for fresh memory.
     ///
-    /// Throws `memoryLock` where the limit on pinned memory is too low, `exhausted` where the device has no region left.
+    /// Throws `memoryLock` where the limit on pinned memory is too low, `exhausted` where the device has no region
+    /// left.
     public init(
         in domain: borrowing ProtectionDomain, base: UnsafeMutableRawPointer, lengthBytes: Int, access: MemoryAccess
     ) throws(VerbsError) {
@@ -74,8 +75,9 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         self.init(raw, lengthBytes: lengthBytes, access: granted, in: domain)
     }
 
-    /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is what
-    /// requests name its first byte by. Throws `unsupported` where library, kernel, driver or either device cannot.
+    /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is
+    /// what requests name its first byte by. Throws `unsupported` where library, kernel, driver or either device
+    /// cannot.
     public init(
         in domain: borrowing ProtectionDomain, dmaBuf descriptor: CInt, offsetBytes: UInt64, lengthBytes: Int,
         virtualAddress: UInt64, access: MemoryAccess
@@ -136,7 +138,7 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         if number == EFAULT {
             return VerbsError(
                 .invalid,
-                "cannot register \(ByteText(UInt64(bytes))) with \(device): the memory is not mapped, or not for writing",
+                "cannot register \(ByteText(UInt64(bytes))) with \(device): the memory is not mapped, or not writable",
                 cause: .init(number, call))
         }
         return .failed("cannot register \(ByteText(UInt64(bytes))) with \(device)", call, errno: number)

@@ -117,6 +117,8 @@ final class Pair {
         var count = 0
         while let one = request {
             if count == limit.taken { return (one, limit.errorNumber) }
+            // As rxe's provider does: the place of the number that an invalidation has must be zero.
+            if one.pointee.opcode == IBV_WR_BIND_MW, martlet_wr_invalidated_key(one) != 0 { return (one, EINVAL) }
             if taken - retired >= requestsMax { return (one, ENOMEM) }
             let range = one.pointee.num_sge > 0 ? one.pointee.sg_list.pointee : ibv_sge()
             waiting.append(Request(raw: one.pointee, range: range, sequence: taken))

@@ -4,10 +4,10 @@ import Verbs
 
 /// RDMA devices in this process, behind the same table as libibverbs: what a real device will not do on demand.
 ///
-/// All devices of one double are on one fabric; queue pairs of different ones connect by number and address. READs and
-/// WRITEs are copies, checked as a strict device checks them: keys, domains, access, ranges, states, sequence numbers,
-/// depths. Requests are carried out as they are posted unless a script says otherwise. Everything may be called from any
-/// thread; one lock holds the whole fabric. Lives until it and everything opened through it is gone.
+/// All devices of one double are on one fabric; queue pairs of different ones connect by number and address. READs
+/// and WRITEs are copies, checked as a strict device checks them: keys, domains, access, ranges, states, sequence
+/// numbers, depths. Requests are carried out as they are posted unless a script says otherwise. Everything may be
+/// called from any thread; one lock holds the whole fabric. Lives until it and everything opened through it is gone.
 public final class VerbsDouble: Sendable {
     /// The way in for what is under test.
     public let library: VerbsLibrary
@@ -67,8 +67,8 @@ public final class VerbsDouble: Sendable {
         case interleaved
     }
 
-    /// Carries out nothing that is posted on a device from now on, flushes included: bytes land and completions come when
-    /// they are released.
+    /// Carries out nothing that is posted on a device from now on, flushes included: bytes land and completions come
+    /// when they are released.
     public func hold(_ name: String) { fabric.locked { fabric.device(name)?.isHolding = true } }
 
     /// Carries out what is held, `countMax` requests of it at most; further ones stay held unless all went.
@@ -173,7 +173,8 @@ public final class VerbsDouble: Sendable {
         public var requests = 0
         /// Bytes that READs brought here.
         public var bytesRead = 0
-        /// Requests that queue pairs forgot, destroyed or reset before they completed: memory that was reused too early.
+        /// Requests that queue pairs forgot, destroyed or reset before they completed: memory that was reused too
+        /// early.
         public var forgotten = 0
         /// Completions lost since a queue was full.
         public var overruns = 0
