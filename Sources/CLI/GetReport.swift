@@ -17,8 +17,14 @@ enum GetReport {
             ("already there", result.alreadyThere),
         ].filter { $0.1 > 0 }
         if !placed.isEmpty { lines.append("placed: " + placed.map { "\($0.1) \($0.0)" }.joined(separator: ", ")) }
+        for fallback in result.traffic?.fallbacks ?? [] { lines.append("transport: " + note(fallback)) }
         if result.stale { lines.append("the origin could not be asked: this is the revision known last") }
         return lines
+    }
+
+    /// What a worse transport brought, and why not a better one.
+    static func note(_ fallback: Wire.TransportFallback) -> String {
+        "\(Units.bytes(fallback.bytes)) by \(fallback.to) instead of \(fallback.from): \(fallback.reason)"
     }
 
     /// Keys as in the protocol file.
@@ -44,6 +50,13 @@ enum GetReport {
             "by_host": .array(
                 traffic.byHost.map {
                     ["host": .string($0.host), "bytes": .unsigned($0.bytes), "transport": .string($0.transport)]
+                }),
+            "fallbacks": .array(
+                traffic.fallbacks.map {
+                    [
+                        "from": .string($0.from), "to": .string($0.to), "bytes": .unsigned($0.bytes),
+                        "reason": .string($0.reason),
+                    ]
                 }),
         ]
     }

@@ -1,5 +1,6 @@
 import Artifacts
 import Swarm
+import Transport
 
 /// What an engine is told at its start.
 public struct EngineConfiguration: Sendable {
@@ -15,6 +16,10 @@ public struct EngineConfiguration: Sendable {
     public var connectLimitNs: UInt64 = 3_000_000_000
     /// How long a link nobody reads over is kept for the next download.
     public var idleLinkLimitNs: UInt64 = 60_000_000_000
+    /// How long reads on a link that others have replaced may take to end.
+    public var drainLimitNs: UInt64 = 30_000_000_000
+    /// Which transport is used to which host.
+    public var selector = SelectorSettings()
     /// Seeds the machines' random choices.
     public var seed: UInt64
 

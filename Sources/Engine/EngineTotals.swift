@@ -1,4 +1,5 @@
 import Synchronization
+import Transport
 
 /// What a host's engine has done and is doing, for metrics: a copy taken now and then, readable from any thread.
 public struct EngineTotals: Sendable {
@@ -18,12 +19,22 @@ public struct EngineTotals: Sendable {
     public var linksOutbound = 0
     /// Reads in the hands of rails.
     public var readsRunning = 0
+    /// How often reads of a host moved from one transport to another.
+    public var transportChanges: [TransportChange: UInt64] = [:]
     /// Granted reads that wait for a slot.
     public var readsWaitingForSlots = 0
     /// Pieces exported to children.
     public var uploadsRunning = 0
     /// Origin leases.
     public var leasesHeld = 0
+}
+
+/// Reads moving from one transport to another.
+public struct TransportChange: Hashable, Sendable {
+    /// What they went over.
+    public let from: TransportKind
+    /// What they go over now.
+    public let to: TransportKind
 }
 
 /// Where the engine's thread leaves its totals.

@@ -184,11 +184,12 @@ extension Interpreter {
         switch action {
         case .connect(let peer): connect(peer, for: number)
         case .leave(let peer): leave(peer, by: number)
-        case .drop(let peer, let reason): drop(peer, reason: reason)
+        case .drop(let peer, let reason): drop(peer, reason)
         case .open(let peer, let file): open(peer, DownloadFile(download: number, file: file))
         case .close(let peer, let file): close(peer, DownloadFile(download: number, file: file))
         case .want(let peer, let address):
             if let (link, session) = session(peer, DownloadFile(download: number, file: address.file)) {
+                links[link]?.wants.insert(Want(session: session, piece: address.piece))
                 say(.want(session: session, piece: address.piece), on: link)
             }
         case .withdraw(let peer, let address): withdraw(peer, address, for: number)
@@ -310,6 +311,9 @@ extension Interpreter {
                 let entry = peers[peer]
                 task.traffic.count(
                     bytes, from: entry.host, isSeed: entry.isSeed, over: judged?.kind ?? .tcp)
+                if let kind = judged?.kind, let (better, why) = entry.selector.passedOver(for: kind, nowNs: nowNs) {
+                    task.traffic.count(bytes, over: TransportChange(from: better, to: kind), why: why)
+                }
             case .origin: task.traffic.originBytes += bytes
             case nil: break
             }

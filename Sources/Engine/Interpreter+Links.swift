@@ -8,11 +8,15 @@ extension Interpreter {
     func railEvent(_ event: RailEvent, rail: RailNumber) {
         switch event {
         case .connecting(let token, let id):
-            // The user may have lost interest; the link is used again if it comes up.
-            if let peer = connecting[token] { linkNumbers[RailLink(rail: rail, id: id)] = newLink(rail, id, peer) }
+            guard let peer = dials[token] else {
+                // Given up meanwhile.
+                command(.close(id), on: rail)
+                return
+            }
+            linkNumbers[RailLink(rail: rail, id: id)] = newLink(rail, id, peer, token)
         case .connectFailed(let token, let error):
-            guard let peer = connecting.removeValue(forKey: token) else { return }
-            linkFailed(peer, kind: rails[rail].capabilities.kind, error)
+            guard let peer = dials.removeValue(forKey: token) else { return }
+            dialFailed(peer, token, error)
         case .linkUp(let id, let identity, let inbound):
             linkUp(RailLink(rail: rail, id: id), identity, inbound: inbound)
         case .linkDown(let id, let error):
@@ -31,10 +35,13 @@ extension Interpreter {
         }
     }
 
-    private func newLink(_ rail: RailNumber, _ id: LinkID, _ peer: PeerNumber?) -> LinkNumber {
+    private func newLink(_ rail: RailNumber, _ id: LinkID, _ peer: PeerNumber, _ token: UInt64) -> LinkNumber {
         let number = number()
         let identity = LinkIdentity(host: configuration.host, incarnation: 0, cluster: "")
-        links[number] = EngineLink(rail: rail, id: id, identity: identity, inbound: false, peer: peer)
+        var link = EngineLink(rail: rail, id: id, identity: identity, inbound: false, peer: peer)
+        link.token = token
+        link.path = path(of: token, peer)
+        links[number] = link
         return number
     }
 
@@ -46,19 +53,11 @@ extension Interpreter {
         switch peers[peer].state {
         case .up:
             machineEvents.append((download, .linkUp(peer)))
+            lookUp(peer)
         case .connecting:
             break
         case .none:
-            guard let address = peers.address(of: peer, kinds: Set(dialing.keys), nowNs: nowNs),
-                let rail = dialing[address.kind]
-            else {
-                machineEvents.append((download, .linkDown(peer)))
-                return
-            }
-            let token = number()
-            connecting[token] = peer
-            peers[peer].state = .connecting(token: token, kind: address.kind)
-            command(.connect(token: token, to: address, deadlineNs: nowNs + configuration.connectLimitNs), on: rail)
+            if !dial(peer, evenResting: true) { machineEvents.append((download, .linkDown(peer))) }
         }
     }
 
@@ -66,15 +65,22 @@ extension Interpreter {
     func leave(_ peer: PeerNumber, by download: DownloadNumber) {
         peers[peer].users.remove(download)
         restIfUnused(peer)
-        guard case .up(let number) = peers[peer].state, let sessions = links[number]?.sessions else { return }
-        for (session, file) in sessions where file.download == download {
-            say(.close(session: session), on: number)
-            forgetSession(session, on: number)
+        for number in linksRead(of: peer) {
+            for (session, file) in links[number]?.sessions ?? [:] where file.download == download {
+                say(.close(session: session), on: number)
+                forgetSession(session, on: number)
+            }
         }
     }
 
+    /// The links that a peer is read over: the one for new reads, then those that are being left.
+    func linksRead(of peer: PeerNumber) -> [LinkNumber] {
+        if case .up(let number) = peers[peer].state { return [number] + peers[peer].draining }
+        return peers[peer].draining
+    }
+
     /// A link nobody reads over stays for a while.
-    private func restIfUnused(_ peer: PeerNumber) {
+    func restIfUnused(_ peer: PeerNumber) {
         guard peers[peer].users.isEmpty, case .up = peers[peer].state else { return }
         peers[peer].idleUntilNs = nowNs + configuration.idleLinkLimitNs
         idlePeers.insert(peer)
@@ -87,18 +93,26 @@ extension Interpreter {
             peers[peer].idleUntilNs = nil
             idlePeers.remove(peer)
             guard case .up(let number) = peers[peer].state, let link = links[number] else { continue }
+            links[number]!.isClosing = true
             command(.close(link.id), on: link.rail)
         }
     }
 
     /// A download found the link useless: it is closed for all.
-    func drop(_ peer: PeerNumber, reason: String) {
+    func drop(_ peer: PeerNumber, _ reason: DropReason) {
         switch peers[peer].state {
-        case .up(let number): closeLink(number, reason: reason)
-        case .connecting:
+        case .up(let number):
+            if reason.blamesWay { blameWay(of: peer, reason.description) }
+            closeLink(number, reason: reason.description)
+        case .connecting(let token, let path):
+            if reason.blamesWay { peers[peer].selector.failed(path, why: reason.description, nowNs: nowNs) }
             // The rail has its own limit; a link it has named already need not wait for that.
-            guard let number = links.first(where: { $0.value.peer == peer })?.key else { return }
-            closeLink(number, reason: reason)
+            dials[token] = nil
+            peers[peer].state = .none
+            if let number = links.first(where: { $0.value.token == token })?.key {
+                closeLink(number, reason: reason.description)
+            }
+            loseUsers(peer)
         case .none: break
         }
     }
@@ -108,6 +122,7 @@ extension Interpreter {
         guard let link = links[number] else { return }
         let host = link.peer.map { peers[$0].host } ?? link.identity.host
         log("closing the link \(link.inbound ? "of" : "to") \(host): \(reason)")
+        links[number]!.isClosing = true
         command(.close(link.id), on: link.rail)
     }
 
@@ -119,169 +134,39 @@ extension Interpreter {
                 rail: railLink.rail, id: railLink.id, identity: identity, inbound: true, peer: nil)
             return
         }
-        guard let number = linkNumbers[railLink], let peer = links[number]?.peer else { return }
-        if case .connecting(let token, _) = peers[peer].state { connecting[token] = nil }
-        guard identity.host == peers[peer].host else {
-            // Somebody else answers at that address (a host that moved): not the one whose pieces were announced.
-            log("\(peers[peer].host) was expected at its address, but \(identity.host) answered")
+        guard let number = linkNumbers[railLink], let link = links[number], let peer = link.peer,
+            dials.removeValue(forKey: link.token) != nil
+        else {
+            // Given up while it came up.
             command(.close(railLink.id), on: railLink.rail)
             return
         }
-        peers[peer].state = .up(number)
-        for download in peers[peer].users { machineEvents.append((download, .linkUp(peer))) }
-        restIfUnused(peer)
+        guard identity.host == peers[peer].host else {
+            // Somebody else answers at that address (a host that moved): not the one whose pieces were announced.
+            let why = "\(peers[peer].host) was expected at its address, but \(identity.host) answered"
+            command(.close(railLink.id), on: railLink.rail)
+            dialFailed(peer, link.token, TransportError(.badAddress, why))
+            return
+        }
+        dialed(peer, number, link)
     }
 
     private func linkDown(_ railLink: RailLink, _ error: TransportError) {
-        guard let number = linkNumbers.removeValue(forKey: railLink), let link = links.removeValue(forKey: number)
-        else { return }
+        guard let number = linkNumbers.removeValue(forKey: railLink), let link = links[number] else { return }
+        if !link.inbound { dropWaitingReads(on: number) }
+        links[number] = nil
+        drainingLinks.remove(number)
         if link.inbound {
             childLinkDown(number, link)
             return
         }
         grants = grants.filter { $0.value.link != number }
         guard let peer = link.peer else { return }
-        dropWaitingReads(of: peer)
-        if case .connecting(let token, _) = peers[peer].state { connecting[token] = nil }
-        linkFailed(peer, kind: rails[link.rail].capabilities.kind, error)
-    }
-
-    /// The link to a peer is down or never came up.
-    private func linkFailed(_ peer: PeerNumber, kind: TransportKind, _ error: TransportError) {
-        if error.code != .linkClosed { log("link to \(peers[peer].host) over \(kind) is down: \(error)") }
-        // A link we closed says nothing against its transport.
-        if error.code != .linkClosed { peers[peer].avoided[kind] = nowNs + 10_000_000_000 }
-        peers[peer].state = .none
-        peers[peer].idleUntilNs = nil
-        idlePeers.remove(peer)
-        let users = peers[peer].users
-        peers[peer].users = []
-        for download in users { machineEvents.append((download, .linkDown(peer))) }
-    }
-
-    // MARK: messages
-
-    private func message(_ message: PeerMessage<RemoteKey>, on number: LinkNumber) {
-        guard let link = links[number] else { return }
-        switch message {
-        case .open, .want, .release, .close:
-            guard link.inbound else {
-                // Whoever we dialled is our parent. Sessions it opened here would outlive the link.
-                closeLink(number, reason: "it speaks as a child on a link that it was dialled on")
-                return
-            }
-            childMessage(message, on: number)
-        case .ping(let nonce):
-            say(.pong(nonce: nonce), on: number)
-        case .map, .have, .unknown, .grant, .busy, .absent:
-            guard !link.inbound else { return }
-            parentMessage(message, link, number)
-        case .pong:
-            break
+        peers[peer].draining.removeAll { $0 == number }
+        if dials.removeValue(forKey: link.token) != nil {
+            dialFailed(peer, link.token, error)
+        } else if case .up(number) = peers[peer].state {
+            linkLost(peer, link, error)
         }
-    }
-
-    private func parentMessage(_ message: PeerMessage<RemoteKey>, _ link: EngineLink, _ number: LinkNumber) {
-        guard let peer = link.peer else { return }
-        switch message {
-        case .map(let session, let base, let bits, let last):
-            guard let place = link.sessions[session] else { return }
-            map(session, base: base, bits: bits, last: last, from: peer, of: place, on: number)
-        case .have(let session, let pieces):
-            guard let place = link.sessions[session], let count = pieceCount(place) else { return }
-            let valid = pieces.filter { $0.value < count }
-            machineEvents.append((place.download, .have(peer, place.file, valid)))
-        case .unknown(let session):
-            guard let place = link.sessions[session] else { return }
-            forgetSession(session, on: number)
-            machineEvents.append((place.download, .unknown(peer, place.file)))
-        case .grant(let session, let piece, let key, let lengthBytes, let leaseMs):
-            guard let place = link.sessions[session], let count = pieceCount(place), piece.value < count else { return }
-            let address = PieceAddress(file: place.file, piece: piece)
-            guard let layout = downloads[place.download]?.file(place.file).layout,
-                layout.range(of: piece).length == UInt64(lengthBytes)
-            else {
-                say(.release(session: session, piece: piece), on: number)
-                machineEvents.append((place.download, .absent(peer, address)))
-                return
-            }
-            let grant = GrantID(self.number())
-            grants[grant] = Grant(key: key, link: number, lengthBytes: lengthBytes)
-            let until = nowNs + UInt64(leaseMs) * 1_000_000
-            machineEvents.append((place.download, .granted(peer, address, grant, leaseUntilNs: until)))
-        case .busy(let session, let piece, let retryAfterMs):
-            guard let place = link.sessions[session], let count = pieceCount(place), piece.value < count else { return }
-            let address = PieceAddress(file: place.file, piece: piece)
-            let retry = UInt64(min(retryAfterMs, 60_000)) * 1_000_000
-            machineEvents.append((place.download, .busy(peer, address, retryAfterNs: retry)))
-        case .absent(let session, let piece):
-            guard let place = link.sessions[session], let count = pieceCount(place), piece.value < count else { return }
-            machineEvents.append((place.download, .absent(peer, PieceAddress(file: place.file, piece: piece))))
-        default:
-            break
-        }
-    }
-
-    /// Puts a map's parts together; a part that does not fit the file ends the link.
-    private func map(
-        _ session: UInt32, base: UInt32, bits: [UInt8], last: Bool, from peer: PeerNumber, of place: DownloadFile,
-        on number: LinkNumber
-    ) {
-        guard let count = pieceCount(place) else { return }
-        var whole = links[number]?.partialMaps[session] ?? []
-        whole.append(contentsOf: bits)
-        guard Int(base) == (whole.count - bits.count) * 8, whole.count <= (Int(count) + 7) / 8 else {
-            drop(peer, reason: "its piece map does not fit the file")
-            return
-        }
-        guard last else {
-            links[number]?.partialMaps[session] = whole
-            return
-        }
-        links[number]?.partialMaps[session] = nil
-        guard let set = PieceSet(capacity: Int(count), bytes: whole) else {
-            drop(peer, reason: "its piece map does not fit the file")
-            return
-        }
-        machineEvents.append((place.download, .map(peer, place.file, set)))
-    }
-
-    private func pieceCount(_ place: DownloadFile) -> UInt32? {
-        downloads[place.download].map { UInt32($0.file(place.file).layout.count) }
-    }
-
-    func forgetSession(_ session: UInt32, on number: LinkNumber) {
-        guard let place = links[number]?.sessions.removeValue(forKey: session) else { return }
-        links[number]?.sessionNumbers[place] = nil
-        links[number]?.partialMaps[session] = nil
-    }
-
-    /// The link we read a peer over, and our session for a file on it.
-    func session(_ peer: PeerNumber, _ place: DownloadFile) -> (link: LinkNumber, session: UInt32)? {
-        guard case .up(let number) = peers[peer].state, let session = links[number]?.sessionNumbers[place] else {
-            return nil
-        }
-        return (number, session)
-    }
-
-    /// Tells a parent of a file's download.
-    func open(_ peer: PeerNumber, _ place: DownloadFile) {
-        guard case .up(let number) = peers[peer].state, var link = links[number],
-            let file = downloads[place.download]?.file(place.file)
-        else { return }
-        guard link.sessionNumbers[place] == nil else { return }
-        let session = link.nextSession
-        link.nextSession += 1
-        link.sessions[session] = place
-        link.sessionNumbers[place] = session
-        links[number] = link
-        say(.open(session: session, task: file.task, pieceCount: UInt32(file.layout.count)), on: number)
-    }
-
-    /// Ends our session for a file with a parent.
-    func close(_ peer: PeerNumber, _ place: DownloadFile) {
-        guard let (link, session) = session(peer, place) else { return }
-        say(.close(session: session), on: link)
-        forgetSession(session, on: link)
     }
 }

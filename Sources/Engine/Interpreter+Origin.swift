@@ -16,6 +16,7 @@ extension Interpreter {
                 ParentOffer(peer: peers.number(of: $0), isSeed: $0.isSeed, distance: $0.distance)
             }
             machineEvents.append((number, .neighbourhood(offers)))
+            for offer in offers { lookUp(offer.peer) }
         case .digests(let task, let digests):
             for place in filesOfTask[task] ?? [] {
                 guard let layout = downloads[place.download]?.file(place.file).layout else { continue }

@@ -17,12 +17,13 @@ extension Interpreter {
     }
 
     /// The link is gone, or the download over: reads of it that wait for a slot end unread.
-    func dropWaitingReads(of peer: PeerNumber? = nil, download: DownloadNumber? = nil) {
-        let dropped = readsWaiting.filter {
-            (peer == nil || $0.peer == peer) && (download == nil || $0.download == download)
+    func dropWaitingReads(on link: LinkNumber? = nil, download: DownloadNumber? = nil) {
+        let isDropped = { [grants] (read: WaitingRead) in
+            (link == nil || grants[read.grant]?.link == link) && (download == nil || read.download == download)
         }
+        let dropped = readsWaiting.filter(isDropped)
         guard !dropped.isEmpty else { return }
-        readsWaiting.removeAll { (peer == nil || $0.peer == peer) && (download == nil || $0.download == download) }
+        readsWaiting.removeAll(where: isDropped)
         for read in dropped {
             grants[read.grant] = nil
             machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
@@ -40,7 +41,9 @@ extension Interpreter {
         grants[read.grant] = nil
         let tag = number()
         reads[tag] = Read(
-            download: read.download, peer: read.peer, address: read.address, slot: slot, link: grant.link)
+            download: read.download, peer: read.peer, address: read.address, slot: slot, link: grant.link,
+            session: grant.session, lengthBytes: grant.lengthBytes)
+        links[grant.link]!.meter.began(nowNs: nowNs)
         downloads[read.download]?.slotsOut += 1
         let request = PieceRead(
             link: link.id, key: grant.key, region: rails[link.rail].regions[0], localOffset: UInt64(slot.offset),
@@ -58,14 +61,19 @@ extension Interpreter {
     /// A read ended; only now is its slot ours again.
     func readCompleted(_ tag: UInt64, _ failure: TransportError.Code?) {
         guard let read = reads.removeValue(forKey: tag) else { return }
-        let place = DownloadFile(download: read.download, file: read.address.file)
-        if let session = links[read.link]?.sessionNumbers[place] {
-            say(.release(session: session, piece: read.address.piece), on: read.link)
+        measure(read, failure)
+        if links[read.link]?.sessions[read.session] != nil {
+            say(.release(session: read.session, piece: read.address.piece), on: read.link)
         }
         guard let task = downloads[read.download], task.outcome == nil, failure == nil else {
             downloads[read.download]?.slotsOut -= 1
             free(read.slot)
-            machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
+            let isCut = links[read.link]?.drainUntilNs != nil
+            machineEvents.append(
+                (
+                    read.download,
+                    isCut ? .readCut(read.peer, read.address) : .readEnded(read.peer, read.address, ok: false)
+                ))
             return
         }
         let kind = links[read.link].map { rails[$0.rail].capabilities.kind } ?? .tcp
@@ -83,7 +91,21 @@ extension Interpreter {
             grants[readsWaiting.remove(at: index).grant] = nil
             machineEvents.append((download, .readEnded(peer, address, ok: false)))
         }
-        guard let (link, session) = session(peer, place) else { return }
-        say(.release(session: session, piece: address.piece), on: link)
+        // A want may have been asked over a link that reads have moved away from; a release of nothing is ignored.
+        for link in linksRead(of: peer) {
+            guard let session = links[link]?.sessionNumbers[place] else { continue }
+            links[link]!.wants.remove(Want(session: session, piece: address.piece))
+            say(.release(session: session, piece: address.piece), on: link)
+        }
+    }
+
+    /// Lets the selector know how the read's way does.
+    private func measure(_ read: Read, _ failure: TransportError.Code?) {
+        let bytes = failure == nil ? UInt64(read.lengthBytes) : 0
+        guard let path = links[read.link]?.path,
+            let window = links[read.link]!.meter.ended(bytes, nowNs: nowNs), window.bytes > 0
+        else { return }
+        peers[read.peer].selector.carried(path, bytes: window.bytes, busyNs: window.busyNs, nowNs: nowNs)
+        lookUp(read.peer)
     }
 }

@@ -21,8 +21,8 @@ public final class Interpreter {
     /// Brings workers' results back to the engine's thread.
     let post: @Sendable (EngineEvent) -> Void
     let log: @Sendable (String) -> Void
-    /// The rail that dials, for each transport.
-    let dialing: [TransportKind: RailNumber]
+    /// The rails that dial, for each transport: one for each port.
+    let dialing: [TransportKind: [RailNumber]]
 
     var nowNs: UInt64 = 0
     var downloads: [DownloadNumber: DownloadTask] = [:]
@@ -30,12 +30,19 @@ public final class Interpreter {
     var filesOfTask: [TaskID: [DownloadFile]] = [:]
     var nextDownload: UInt32 = 1
 
-    var peers = PeerTable()
+    var peers: PeerTable
     /// Peers whose link is up though no download reads over it.
     var idlePeers: Set<PeerNumber> = []
     var links: [LinkNumber: EngineLink] = [:]
     var linkNumbers: [RailLink: LinkNumber] = [:]
-    var connecting: [UInt64: PeerNumber] = [:]
+    /// Links asked for and not up, by their token.
+    var dials: [UInt64: PeerNumber] = [:]
+    /// Peers whose link failed while downloads read over it: another way is tried as soon as the machines know.
+    var redials: [PeerNumber] = []
+    /// Peers that are not read over their best way, and when that is tried again.
+    var climbing: [PeerNumber: UInt64] = [:]
+    /// Links that reads have moved away from.
+    var drainingLinks: Set<LinkNumber> = []
     var nextNumber: UInt64 = 1
 
     var grants: [GrantID: Grant] = [:]
@@ -77,6 +84,7 @@ public final class Interpreter {
     struct Grant {
         let key: RemoteKey
         let link: LinkNumber
+        let session: UInt32
         let lengthBytes: UInt32
     }
 
@@ -87,6 +95,8 @@ public final class Interpreter {
         let address: PieceAddress
         let slot: Slot
         let link: LinkNumber
+        let session: UInt32
+        let lengthBytes: UInt32
     }
 
     /// A read that waits for a slot.
@@ -133,9 +143,9 @@ public final class Interpreter {
     private static var commandsPerBatchMax: Int { 4096 }
 
     /// Puts a host's parts together. `rails` are given by number; those that dial are looked up by their transport's
-    /// kind.
+    /// kind, one for each port.
     public init(
-        configuration: EngineConfiguration, rails: [any RailPort], dialing: [TransportKind: RailNumber], arena: Arena,
+        configuration: EngineConfiguration, rails: [any RailPort], dialing: [TransportKind: [RailNumber]], arena: Arena,
         store: Store, workers: any WorkerPort, scheduler: any SchedulerPort, origin: any OriginPort,
         totals: EngineTotalsBox, post: @escaping @Sendable (EngineEvent) -> Void,
         log: @escaping @Sendable (String) -> Void
@@ -152,6 +162,7 @@ public final class Interpreter {
         self.post = post
         self.log = log
         upload = Upload(settings: configuration.upload)
+        peers = PeerTable(settings: configuration.selector)
         outbox = Array(repeating: [], count: rails.count)
     }
 
@@ -198,6 +209,10 @@ public final class Interpreter {
         if totalsAreOld { wake = min(wake ?? .max, totalsAtNs) }
         for peer in idlePeers {
             if let atNs = peers[peer].idleUntilNs { wake = min(wake ?? .max, atNs) }
+        }
+        for atNs in climbing.values { wake = min(wake ?? .max, atNs) }
+        for link in drainingLinks {
+            if let atNs = links[link]?.drainUntilNs { wake = min(wake ?? .max, atNs) }
         }
         // A rail's mailbox or the workers' queue was full: soon again.
         if !jobsWaiting.isEmpty || outbox.contains(where: { !$0.isEmpty }) {
@@ -257,6 +272,8 @@ public final class Interpreter {
             if let at = task.machine?.wakeAtNs, at <= nowNs { machineEvents.append((number, .tick)) }
         }
         closeIdleLinks()
+        climb()
+        closeDrained()
     }
 
     /// Feeds the machines until none has anything more to say.
@@ -273,6 +290,7 @@ public final class Interpreter {
                 turns += 1
                 precondition(turns < 100_000, "the download machines do not come to rest")
             }
+            redial()
             for number in downloads.keys where downloads[number]?.outcome != nil { retire(number) }
         } while !machineEvents.isEmpty || !refusals.isEmpty
     }

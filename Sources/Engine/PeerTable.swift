@@ -13,24 +13,35 @@ struct PeerTable {
         var distance: UInt8
         /// The link our reads go over.
         var state: LinkState = .none
+        /// A better way being tried while reads go over `state`.
+        var probe: (token: UInt64, path: TransportPath)?
+        /// Links that reads have moved away from; closed once what was asked over them has ended.
+        var draining: [LinkNumber] = []
+        /// Which way to take, and what is remembered of each.
+        var selector: TransportSelector
+        /// The transport reads last went over.
+        var lastKind: TransportKind?
+        /// What was lost since, and why.
+        var lost: (kind: TransportKind, why: String)?
         /// Downloads that asked for the link.
         var users: Set<DownloadNumber> = []
         /// When a link that nobody reads over is closed.
         var idleUntilNs: UInt64?
-        /// A transport whose link failed is passed over for a while, so that another gets its chance.
-        var avoided: [TransportKind: UInt64] = [:]
     }
 
     /// How far the link is.
     enum LinkState {
         case none
         /// Asked of a rail; the token pairs the rail's answers with this entry.
-        case connecting(token: UInt64, kind: TransportKind)
+        case connecting(token: UInt64, path: TransportPath)
         case up(LinkNumber)
     }
 
     private(set) var entries: [Entry] = []
     private var numbers: [HostID: PeerNumber] = [:]
+    private let settings: SelectorSettings
+
+    init(settings: SelectorSettings) { self.settings = settings }
 
     /// The number of a host, which is new to us or known; news replaces its addresses.
     mutating func number(of neighbour: Neighbour) -> PeerNumber {
@@ -38,7 +49,7 @@ struct PeerTable {
         if let known = numbers[neighbour.host] {
             let index = Int(known.value)
             if neighbour.incarnation >= entries[index].incarnation {
-                if neighbour.incarnation > entries[index].incarnation { entries[index].avoided = [:] }
+                if neighbour.incarnation > entries[index].incarnation { entries[index].selector.forgetAll() }
                 entries[index].incarnation = neighbour.incarnation
                 entries[index].addresses = addresses
                 entries[index].isSeed = neighbour.isSeed
@@ -50,7 +61,7 @@ struct PeerTable {
         entries.append(
             Entry(
                 host: neighbour.host, incarnation: neighbour.incarnation, addresses: addresses,
-                isSeed: neighbour.isSeed, distance: neighbour.distance))
+                isSeed: neighbour.isSeed, distance: neighbour.distance, selector: TransportSelector(settings)))
         numbers[neighbour.host] = number
         return number
     }
@@ -63,15 +74,12 @@ struct PeerTable {
         set { entries[Int(peer.value)] = newValue }
     }
 
-    /// The best address we have a rail for: the local transport on the same machine, then RDMA, then TCP.
-    func address(of peer: PeerNumber, kinds: Set<TransportKind>, nowNs: UInt64) -> TransportAddress? {
-        let entry = self[peer]
-        let order: [TransportKind] =
-            entry.distance == 0 ? [.local, .rdma, .tcp, .simulated] : [.rdma, .tcp, .simulated]
-        let usable = order.compactMap { kind in
-            kinds.contains(kind) ? entry.addresses.first { $0.kind == kind } : nil
-        }
-        return usable.first { (entry.avoided[$0.kind] ?? 0) <= nowNs } ?? usable.first
+    /// Tells a host's selector the ways there are: its addresses, by our rails that dial.
+    mutating func offer(_ peer: PeerNumber, rails: [TransportKind: [RailNumber]]) {
+        let index = Int(peer.value)
+        let paths = TransportPath.candidates(
+            rails: rails, addresses: entries[index].addresses, isSameHost: entries[index].distance == 0)
+        entries[index].selector.offer(paths)
     }
 }
 
@@ -86,15 +94,59 @@ struct EngineLink {
     let inbound: Bool
     /// Whom we read from over it (outbound links).
     let peer: PeerNumber?
+    /// The way it goes, and the number it was dialled under (outbound links).
+    var path: TransportPath?
+    var token: UInt64 = 0
     /// Our sessions on it, both ways.
     var sessions: [UInt32: DownloadFile] = [:]
     var sessionNumbers: [DownloadFile: UInt32] = [:]
     var nextSession: UInt32 = 1
     /// Maps being received in parts.
     var partialMaps: [UInt32: [UInt8]] = [:]
+    /// Files whose piece map came over it: pieces of them may be wanted here.
+    var mapped: Set<DownloadFile> = []
+    /// Wants it has not answered.
+    var wants: Set<Want> = []
+    /// Reads in the hands of its rail, and how fast they come.
+    var meter = LinkMeter()
+    /// Its rail was told to close it.
+    var isClosing = false
+    /// Set once reads have moved to another link: closed by then at the latest.
+    var drainUntilNs: UInt64?
     /// Inbound links: the child's sessions, and how many of them wait for their task to be opened.
     var childSessions: Set<UInt32> = []
     var childOpenings = 0
+}
+
+/// A piece asked for in a session of ours.
+struct Want: Hashable {
+    let session: UInt32
+    let piece: PieceIndex
+}
+
+/// How many bytes a link brings while it is at work.
+struct LinkMeter {
+    /// Reads that have not ended.
+    private(set) var reads = 0
+    private var bytes: UInt64 = 0
+    private var sinceNs: UInt64 = 0
+
+    /// A window is at least so long, unless the link runs out of work.
+    private static let windowNs: UInt64 = 250_000_000
+
+    mutating func began(nowNs: UInt64) {
+        if reads == 0 { (sinceNs, bytes) = (nowNs, 0) }
+        reads += 1
+    }
+
+    /// A read ended, with so many bytes; what came in how long a time, when a window is over.
+    mutating func ended(_ count: UInt64, nowNs: UInt64) -> (bytes: UInt64, busyNs: UInt64)? {
+        reads -= 1
+        bytes += count
+        guard reads == 0 || nowNs >= sinceNs + Self.windowNs else { return nil }
+        defer { (sinceNs, bytes) = (nowNs, 0) }
+        return (bytes, nowNs - sinceNs)
+    }
 }
 
 /// A file of a download.

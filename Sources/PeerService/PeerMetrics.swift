@@ -53,6 +53,14 @@ enum PeerMetrics {
                 MetricSample(labels: [("transport", $0.key.description)], value: $0.value)
             }
         }
+        metrics.collect(
+            "martlet_peer_transport_changes_total", "Times that reads of a host moved from one transport to another.",
+            kind: .counter
+        ) {
+            totals.value.transportChanges.map {
+                MetricSample(labels: [("from", "\($0.key.from)"), ("to", "\($0.key.to)")], value: $0.value)
+            }
+        }
         metrics.collect("martlet_wasted_bytes_total", "Bytes received and thrown away.", kind: .counter) {
             [MetricSample(labels: [], value: totals.value.wastedBytes)]
         }

@@ -15,7 +15,7 @@ struct PeerRails {
     /// Where their threads run; empty for anywhere.
     let cpus: [Int]
     var rails: [RailHandle] = []
-    var dialing: [TransportKind: RailNumber] = [:]
+    var dialing: [TransportKind: [RailNumber]] = [:]
     /// What other hosts are told.
     var addresses: [String] = []
 
@@ -54,7 +54,7 @@ struct PeerRails {
                 dialing.dataStreams = streams
                 return try TCPTransport(dialing)
             }
-            built.dialing[.tcp] = 1
+            built.dialing[.tcp] = [1]
             if let address = built.rails[0].address {
                 let bound = NetworkAddress(address.location) ?? listen
                 let shown = try NetworkAddress.advertised(
@@ -74,7 +74,7 @@ struct PeerRails {
                 try built.add("local-fetch", memory: memory, mailbox: mailbox) { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: link, listenPath: nil))
                 }
-                built.dialing[.local] = built.rails.count - 1
+                built.dialing[.local] = [built.rails.count - 1]
                 built.addresses.append("local:\(path)")
             } catch {
                 guard choice == .auto else { throw error }

@@ -90,6 +90,10 @@ extension Traffic {
                 kinds.sorted { $0.key.rawValue < $1.key.rawValue }.map {
                     Wire.HostBytes(host: host.name, bytes: $0.value, transport: $0.key.description)
                 }
-            })
+            },
+            fallbacks: fallbacks.map {
+                Wire.TransportFallback(
+                    from: "\($0.key.from)", to: "\($0.key.to)", bytes: $0.value.bytes, reason: $0.value.why)
+            }.sorted { ($0.from, $0.to) < ($1.from, $1.to) })
     }
 }

@@ -54,7 +54,12 @@ extension Download {
 
     /// A link came up. In states other than connecting it crossed our own decision: taken as good news, or ignored.
     mutating func linkUp(_ peer: PeerNumber) {
-        guard let place = place(of: peer), ending == nil else { return }
+        guard ending == nil else { return }
+        guard let place = place(of: peer) else {
+            // It was brought up again for a parent that is not ours any more.
+            actions.append(.leave(peer))
+            return
+        }
         switch parents[place].state {
         case .connecting, .idle, .waiting, .parked:
             parents[place].state = .up
@@ -62,7 +67,8 @@ extension Download {
             parents[place].wantTimeouts = 0
             parents[place].readFailures = 0
             parents[place].lies = 0
-        case .up, .dropping, .excluded: break
+        case .excluded: actions.append(.leave(peer))
+        case .up, .dropping: break
         }
     }
 
@@ -84,9 +90,9 @@ extension Download {
     }
 
     /// Has a useless link closed; its pieces are asked for elsewhere at once.
-    mutating func drop(_ place: Int, reason: String) {
+    mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false) {
         guard parents[place].hasLink else { return }
-        actions.append(.drop(parents[place].peer, reason: reason))
+        actions.append(.drop(parents[place].peer, DropReason(reason, blamesWay: blamesWay)))
         loseLink(place)
         parents[place].state = .dropping
     }

@@ -227,12 +227,21 @@ extension Download {
         }
     }
 
+    /// A read was cut off: its piece can be asked for again, there or elsewhere.
+    mutating func readCut(_ peer: PeerNumber, _ address: PieceAddress) {
+        let number = numbering.number(address)
+        guard flights[number]?.copies.contains(where: { $0.peer == peer && $0.state == .reading }) == true else {
+            preconditionFailure("readCut of \(address) from \(peer) though none runs")
+        }
+        removeCopy(number, peer)
+    }
+
     /// A read fell short: the piece goes elsewhere while the parent pauses; a few in a row and its link is dropped.
     private mutating func readFailed(_ place: Int, _ nowNs: UInt64) {
         guard parents[place].isUp else { return }
         parents[place].readFailures += 1
         if parents[place].readFailures >= settings.readFailuresMax {
-            drop(place, reason: "\(parents[place].readFailures) reads in a row fell short")
+            drop(place, reason: "\(parents[place].readFailures) reads in a row fell short", blamesWay: true)
         } else {
             pause(
                 place,

@@ -17,7 +17,7 @@ import Artifacts
 /// Contract with the interpreter:
 /// - Actions are done in order. `keep` and `discard` free an arrived piece's slot; every `read` is answered by exactly
 ///   one
-///   `readEnded`, every `fetchOrigin` by exactly one `originEnded` after its last `originPiece`, every `keep` by
+///   `readEnded` or `readCut`, every `fetchOrigin` by exactly one `originEnded` after its last `originPiece`, every `keep` by
 ///   exactly one of
 ///   `kept`, `mismatched`, `keepFailed`, every `publish` by exactly one of its three answers. An event that breaks this
 ///   traps.
@@ -183,6 +183,7 @@ public struct Download: Sendable {
             busy(peer, address, retryAfterNs: retryAfterNs, nowNs)
         case .absent(let peer, let address): absent(peer, address)
         case .readEnded(let peer, let address, let ok): readEnded(peer, address, ok: ok, nowNs)
+        case .readCut(let peer, let address): readCut(peer, address)
         case .digests(let file, let found): takeDigests(file, found)
         case .digestsWithdrawn(let file): withdrawDigests(file, nowNs)
         case .originLease(let lease, let file, let pieces, let whole):

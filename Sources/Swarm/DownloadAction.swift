@@ -1,5 +1,19 @@
 import Artifacts
 
+/// Why a link is dropped.
+public struct DropReason: Sendable, Hashable, CustomStringConvertible {
+    /// One sentence.
+    public let description: String
+    /// Nothing came in time, or not whole: the way to the parent may be at fault, and another may be better. Otherwise it
+    /// is the parent's doing, whatever way it is read over.
+    public let blamesWay: Bool
+    /// Gives a reason.
+    public init(_ description: String, blamesWay: Bool) {
+        self.description = description
+        self.blamesWay = blamesWay
+    }
+}
+
 /// What a download wants done. The interpreter does each in order and never decides.
 public enum DownloadAction: Sendable, Hashable {
     /// Bring up a link; answered by `linkUp` or `linkDown`.
@@ -7,7 +21,7 @@ public enum DownloadAction: Sendable, Hashable {
     /// Not needed any more (the interpreter may keep the link for others).
     case leave(PeerNumber)
     /// The link is useless (silent, broken): close it; its reads end first, then `linkDown` follows.
-    case drop(PeerNumber, reason: String)
+    case drop(PeerNumber, DropReason)
     /// Tell a parent of our interest in a file.
     case open(PeerNumber, FileIndex)
     /// End our session on a file there: the file is complete, or a fresh session follows. Reads still running end as

@@ -72,6 +72,8 @@ public enum DownloadEvent: Sendable {
     case absent(PeerNumber, PieceAddress)
     /// A read ended (all its parts); `ok` false when the bytes are not all there.
     case readEnded(PeerNumber, PieceAddress, ok: Bool)
+    /// A read ended unread in favour of another link to the same parent: instead of `readEnded`, and nobody's fault.
+    case readCut(PeerNumber, PieceAddress)
     /// Piece digests from the scheduler, and their withdrawal (the reader they came from was wrong): verified pieces of
     /// the file are verified again against the new ones.
     case digests(FileIndex, [PieceIndex: Digest])

@@ -31,10 +31,15 @@ extension VerbsTransport {
             jobs[link.raisingJob] = nil
             link.isRaising = false
         }
-        for lane in link.lanes { for work in lane.unlist() { end(work, of: link, .linkClosed) } }
+        giveUpListed(link)
         if wasUp || !link.isRaising { failLanes(link) }
         scheduleScan(atNs: link.drainDeadlineNs)
         buryWhenDrained(link)
+    }
+
+    /// What waits for a doorbell that will not be rung ends.
+    func giveUpListed(_ link: VerbsLink) {
+        for lane in link.lanes { for work in lane.unlist() { end(work, of: link, .linkClosed) } }
     }
 
     private func failLanes(_ link: VerbsLink) {

@@ -164,7 +164,7 @@ private let piece = 4 << 20
         stage.pass(2_000_000_000)
         #expect(stage.link(to: parent) == nil)
         #expect(stage.interpreter.links.isEmpty && stage.interpreter.linkNumbers.isEmpty)
-        #expect(stage.interpreter.connecting.isEmpty && stage.interpreter.idlePeers.isEmpty)
+        #expect(stage.interpreter.dials.isEmpty && stage.interpreter.idlePeers.isEmpty)
     }
 
     @Test func aRailThatIsFullGetsItsCommandsLaterAndInBatches() throws {

@@ -16,11 +16,15 @@ final class RecordingRail: RailPort {
     }
     private let state = Mutex(State())
 
-    let capabilities = TransportCapabilities(
-        kind: .simulated, readBytesMax: 1 << 20, readsPerLinkMax: 64, exportsPerLinkMax: 64, messageBytesMax: 65_536,
-        linksMax: 1024, exportsFiles: true, receiveCopies: 1)
+    let capabilities: TransportCapabilities
     let address: TransportAddress? = nil
     let regions = [RegionID(index: 0)]
+
+    init(kind: TransportKind = .simulated) {
+        capabilities = TransportCapabilities(
+            kind: kind, readBytesMax: 1 << 20, readsPerLinkMax: 64, exportsPerLinkMax: 64, messageBytesMax: 65_536,
+            linksMax: 1024, exportsFiles: true, receiveCopies: 1)
+    }
 
     func submit(_ commands: [RailCommand]) -> Bool {
         state.withLock { state in
@@ -128,4 +132,14 @@ final class Ends: Sendable {
     var all: [DownloadSnapshot] { snapshots.withLock { $0 } }
     /// The only one's outcome; nil when there is none.
     var outcome: DownloadOutcome? { all.last?.outcome }
+}
+
+/// What the interpreter logged.
+final class Lines: Sendable {
+    private let lines = Mutex<[String]>([])
+
+    func put(_ line: String) { lines.withLock { $0.append(line) } }
+
+    /// In the order they came.
+    var all: [String] { lines.withLock { $0 } }
 }

@@ -17,7 +17,11 @@ final class Stage {
     let directory: String
     let store: Store
     let arena: Arena
-    let rail = RecordingRail()
+    /// One for each kind of transport.
+    let rails: [RecordingRail]
+    var rail: RecordingRail { rails[0] }
+    /// What was logged.
+    let lines = Lines()
     let workers = HeldWorkers()
     let scheduler = RecordingScheduler()
     let origin = HeldOrigin()
@@ -39,6 +43,9 @@ final class Stage {
     var fetches: [OriginFetch] = []
     /// Pieces the origin delivered, by task.
     var originPieces: [TaskID: Int] = [:]
+    /// Links asked for and not yet answered, when they are held.
+    var holdsDials = false
+    private var dials: [(RailCommand, RailNumber)] = []
     /// Exports asked for and not yet answered, when they are held.
     var holdsExports = false
     var exports: [(token: UInt64, link: LinkID)] = []
@@ -50,10 +57,11 @@ final class Stage {
     private var nextLink: UInt32 = 0
     private var nextExport: UInt64 = 1
     private var linkParent: [LinkID: FakeParent] = [:]
+    private var linkRail: [LinkID: RailNumber] = [:]
     private var inbound: Set<LinkID> = []
 
     init(
-        seed: UInt64 = 1, arenaBytes: Int = 64 << 20, isSeed: Bool = false,
+        seed: UInt64 = 1, arenaBytes: Int = 64 << 20, isSeed: Bool = false, kinds: [TransportKind] = [.simulated],
         _ change: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         directory = NSTemporaryDirectory() + "engine-" + UUID().uuidString
@@ -66,9 +74,13 @@ final class Stage {
             host: HostID("me")!, isSeed: isSeed, download: DownloadSettings(),
             upload: isSeed ? .seed : .peer, seed: seed)
         change(&configuration)
+        rails = kinds.map { RecordingRail(kind: $0) }
+        let dialing = Dictionary(grouping: kinds.indices, by: { kinds[$0] })
+        let lines = lines
         interpreter = Interpreter(
-            configuration: configuration, rails: [rail], dialing: [.simulated: 0], arena: arena, store: store,
-            workers: workers, scheduler: scheduler, origin: origin, totals: totals, post: posted.put, log: { _ in })
+            configuration: configuration, rails: rails, dialing: dialing, arena: arena, store: store,
+            workers: workers, scheduler: scheduler, origin: origin, totals: totals, post: posted.put,
+            log: { line in lines.put(line) })
     }
 
     deinit {
@@ -129,8 +141,12 @@ final class Stage {
                 model,
                 parents.keys.sorted().map {
                     Neighbour(
-                        host: HostID($0)!, incarnation: 1, addresses: ["simulated:\($0)"], isSeed: false, distance: 1)
+                        host: HostID($0)!, incarnation: 1, addresses: addresses(of: $0), isSeed: false, distance: 1)
                 }))
+    }
+
+    private func addresses(of name: String) -> [String] {
+        rails.map { $0.capabilities.kind }.filter { parents[name]!.announces($0) }.map { "\($0):\(name)" }
     }
 
     /// A lease on all of a task.
@@ -161,7 +177,9 @@ final class Stage {
     /// Plays until nothing happens by itself at this time.
     func settle() {
         for _ in 0..<10_000 {
-            for command in rail.take() { react(command) }
+            for rail in rails.indices {
+                for command in rails[rail].take() { react(command, rail) }
+            }
             fetches += origin.take()
             serveOrigin()
             if !holdsWorkers {
@@ -209,18 +227,35 @@ final class Stage {
     /// The link to a parent, if one was dialled.
     func link(to parent: FakeParent) -> LinkID? { linkParent.first { $0.value === parent }?.key }
 
+    /// The links to a parent over one transport.
+    func links(to parent: FakeParent, over kind: TransportKind) -> [LinkID] {
+        linkParent.filter { $0.value === parent && rails[linkRail[$0.key]!].capabilities.kind == kind }.map(\.key)
+    }
+
     /// A link goes down: its reads complete first, as a rail does it.
     func takeDown(_ link: LinkID, _ code: TransportError.Code = .peerClosed) {
         var events: [RailEvent] = []
         if let parent = linkParent.removeValue(forKey: link) {
-            for read in parent.heldReads {
-                events.append(.readCompleted(tag: read.tag, link, failure: .linkClosed))
-            }
-            parent.heldReads = []
+            events += endReads(of: parent, on: link)
         }
         inbound.remove(link)
         events.append(.linkDown(link, TransportError(code, "taken down by the test")))
-        tell(events.map { .rail(0, $0) })
+        let rail = linkRail[link] ?? 0
+        tell(events.map { .rail(rail, $0) })
+    }
+
+    private func endReads(of parent: FakeParent, on link: LinkID) -> [RailEvent] {
+        let reads = parent.heldReads.filter { $0.link == link }
+        parent.heldReads.removeAll { $0.link == link }
+        return reads.map { .readCompleted(tag: $0.tag, link, failure: .linkClosed) }
+    }
+
+    /// Answers dials that were held.
+    func answerDials() {
+        let waiting = dials
+        dials = []
+        for (command, rail) in waiting { react(command, rail) }
+        settle()
     }
 
     /// Answers exports that were held.
@@ -242,46 +277,53 @@ final class Stage {
         posted.put(.rail(0, .exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))))
     }
 
-    private func react(_ command: RailCommand) {
+    private func react(_ command: RailCommand, _ rail: RailNumber) {
         switch command {
+        case .connect where holdsDials:
+            dials.append((command, rail))
         case .connect(let token, let address, _):
-            guard let parent = parents[address.location], !parent.isDead else {
+            guard let parent = parents[address.location], !parent.isDead, !parent.deadKinds.contains(address.kind)
+            else {
                 let error = TransportError(.refused, "nobody listens there")
-                posted.put(.rail(0, .connectFailed(token: token, error)))
+                posted.put(.rail(rail, .connectFailed(token: token, error)))
                 return
             }
+            parent.dials.append(address.kind)
             nextLink += 1
             let link = LinkID(index: nextLink, generation: 1)
             linkParent[link] = parent
+            linkRail[link] = rail
             let identity = LinkIdentity(host: HostID(parent.name)!, incarnation: 1, cluster: "c")
-            posted.put(.rail(0, .connecting(token: token, link)))
-            posted.put(.rail(0, .linkUp(link, identity, inbound: false)))
+            posted.put(.rail(rail, .connecting(token: token, link)))
+            posted.put(.rail(rail, .linkUp(link, identity, inbound: false)))
         case .close(let link):
             closed.append(link)
             guard linkParent[link]?.ignoresClose != true else { return }
             if linkParent[link] != nil || inbound.contains(link) {
                 var events: [RailEvent] = []
-                for read in linkParent[link]?.heldReads ?? [] {
-                    events.append(.readCompleted(tag: read.tag, link, failure: .linkClosed))
-                }
-                linkParent[link]?.heldReads = []
-                linkParent[link] = nil
+                if let parent = linkParent.removeValue(forKey: link) { events = endReads(of: parent, on: link) }
                 inbound.remove(link)
                 events.append(.linkDown(link, TransportError(.linkClosed, "closed")))
-                for event in events { posted.put(.rail(0, event)) }
+                for event in events { posted.put(.rail(rail, event)) }
             }
         case .send(let message, let link):
             if let parent = linkParent[link] {
-                for answer in parent.answer(message, content) { posted.put(.rail(0, .message(link, answer))) }
+                for answer in parent.answer(message, content, on: link) {
+                    posted.put(.rail(rail, .message(link, answer)))
+                }
             } else {
                 toChildren.append((link, message))
             }
         case .read(let read):
             guard let parent = linkParent[read.link] else {
-                posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: .linkClosed)))
+                posted.put(.rail(rail, .readCompleted(tag: read.tag, read.link, failure: .linkClosed)))
                 return
             }
-            if parent.holdsReads { parent.heldReads.append(read) } else { serve(read, parent) }
+            if parent.holds(read, over: rails[rail].capabilities.kind) {
+                parent.heldReads.append(read)
+            } else {
+                serve(read, parent)
+            }
         case .export(let token, _, let link):
             exportCount += 1
             if holdsExports { exports.append((token, link)) } else { answer(token, link) }
@@ -294,7 +336,8 @@ final class Stage {
     /// Puts a granted piece's bytes into the slot.
     func serve(_ read: PieceRead, _ parent: FakeParent) {
         guard let grant = parent.grants[read.key] else {
-            posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: .accessDenied)))
+            let failure = TransportError.Code.accessDenied
+            posted.put(.rail(linkRail[read.link]!, .readCompleted(tag: read.tag, read.link, failure: failure)))
             return
         }
         let bytes = content[grant.task]!
@@ -306,7 +349,7 @@ final class Stage {
         }
         if parent.isCorrupt { target.storeBytes(of: 0xEE, as: UInt8.self) }
         parent.readsServed += 1
-        posted.put(.rail(0, .readCompleted(tag: read.tag, read.link, failure: nil)))
+        posted.put(.rail(linkRail[read.link]!, .readCompleted(tag: read.tag, read.link, failure: nil)))
     }
 
     private func serveOrigin() {
@@ -399,20 +442,45 @@ final class FakeParent {
     var grants: [RemoteKey: (task: TaskID, piece: PieceIndex)] = [:]
     var releases = 0
     var readsServed = 0
-    private var sessions: [UInt32: TaskID] = [:]
+    /// Reads are held once so many were served.
+    var readsHeldAfter: Int?
+    /// Transports over which reads neither complete nor fail.
+    var stuckKinds: Set<TransportKind> = []
+    /// Transports it does not announce, and those it announces though nothing answers there.
+    var hiddenKinds: Set<TransportKind> = []
+    var deadKinds: Set<TransportKind> = []
+    /// Transports it was dialled over, in order.
+    var dials: [TransportKind] = []
+    private var sessions: [LinkID: [UInt32: TaskID]] = [:]
     private var nextKey: UInt64 = 1
 
     init(_ name: String) { self.name = name }
 
-    func answer(_ message: PeerMessage<RemoteKey>, _ content: [TaskID: [UInt8]]) -> [PeerMessage<RemoteKey>] {
+    func holds(_ read: PieceRead, over kind: TransportKind) -> Bool {
+        holdsReads || stuckKinds.contains(kind) || readsServed >= readsHeldAfter ?? .max
+    }
+
+    /// Completes reads that were held, the oldest first, but for some.
+    func serveHeld(_ stage: Stage, keeping count: Int) {
+        let reads = heldReads.dropLast(count)
+        heldReads.removeFirst(reads.count)
+        for read in reads { stage.serve(read, self) }
+        stage.settle()
+    }
+
+    func announces(_ kind: TransportKind) -> Bool { !hiddenKinds.contains(kind) }
+
+    func answer(
+        _ message: PeerMessage<RemoteKey>, _ content: [TaskID: [UInt8]], on link: LinkID
+    ) -> [PeerMessage<RemoteKey>] {
         switch message {
         case .open(let session, let task, let pieceCount):
             guard content[task] != nil else { return [.unknown(session: session)] }
-            sessions[session] = task
+            sessions[link, default: [:]][session] = task
             let bits = PieceSet.full(capacity: Int(pieceCount)).bytes
             return [.map(session: session, base: 0, bits: bits, last: true)]
         case .want(let session, let piece):
-            guard !isSilent, let task = sessions[session] else { return [] }
+            guard !isSilent, let task = sessions[link]?[session] else { return [] }
             let key = Stage.key(nextKey)
             nextKey += 1
             grants[key] = (task, piece)

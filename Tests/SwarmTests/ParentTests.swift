@@ -93,6 +93,12 @@ import Testing
             ])
     }
 
+    @Test func aLinkBroughtUpForNobodyIsLeft() {
+        var script = Script(pieces: [2])
+        _ = script.start()
+        #expect(script.send(.linkUp(PeerNumber(9))) == [.leave(PeerNumber(9))])
+    }
+
     @Test func aFileUnknownThereIsAskedForAgainLater() {
         var script = Script(pieces: [2])
         _ = script.start()

@@ -196,6 +196,19 @@ import Testing
         #expect(script.pass(Script.second).contains(.connect(PeerNumber(1))))
     }
 
+    @Test func aReadThatWasCutIsAskedForAgainAndNobodyIsBlamed() {
+        var script = Script(pieces: [1])
+        _ = script.start()
+        script.link([1])
+        let piece = Fixtures.address(0, 0)
+        for _ in 0..<Script.settings.readFailuresMax + 2 {
+            script.grant(1, piece)
+            let actions = script.send(.readCut(PeerNumber(1), piece))
+            #expect(actions.wantedPieces == [piece] && actions.dropped.isEmpty)
+        }
+        #expect(script.download.inFlightBytes == Fixtures.megabytes4)
+    }
+
     @Test func aGivenUpReadThatEndsWellAfterAllIsKept() {
         var script = Script(pieces: [1])
         _ = script.start()

@@ -223,17 +223,20 @@ extension Wire {
         public var byTransport: [Wire.TransportBytes] = []
         /// Bytes by parent host.
         public var byHost: [Wire.HostBytes] = []
+        /// Bytes that came over another transport than the best that both hosts have, and why.
+        public var fallbacks: [Wire.TransportFallback] = []
 
         public init() {}
 
         /// A message with these fields.
-        public init(originBytes: UInt64 = 0, seedBytes: UInt64 = 0, peerBytes: UInt64 = 0, wastedBytes: UInt64 = 0, byTransport: [Wire.TransportBytes] = [], byHost: [Wire.HostBytes] = []) {
+        public init(originBytes: UInt64 = 0, seedBytes: UInt64 = 0, peerBytes: UInt64 = 0, wastedBytes: UInt64 = 0, byTransport: [Wire.TransportBytes] = [], byHost: [Wire.HostBytes] = [], fallbacks: [Wire.TransportFallback] = []) {
             self.originBytes = originBytes
             self.seedBytes = seedBytes
             self.peerBytes = peerBytes
             self.wastedBytes = wastedBytes
             self.byTransport = byTransport
             self.byHost = byHost
+            self.fallbacks = fallbacks
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -251,6 +254,8 @@ extension Wire {
                     self.byTransport.append(try reader.message())
                 case 50:
                     self.byHost.append(try reader.message())
+                case 58:
+                    self.fallbacks.append(try reader.message())
                 default: try reader.skip(tag)
                 }
             }
@@ -263,6 +268,7 @@ extension Wire {
             if self.wastedBytes != 0 { writer.scalar(4, ProtoUInt64.self, self.wastedBytes) }
             for value in self.byTransport { writer.message(5, value) }
             for value in self.byHost { writer.message(6, value) }
+            for value in self.fallbacks { writer.message(7, value) }
         }
     }
 
@@ -298,6 +304,53 @@ extension Wire {
         public func encode(to writer: inout ProtoWriter) {
             if !self.transport.isEmpty { writer.string(1, self.transport) }
             if self.bytes != 0 { writer.scalar(2, ProtoUInt64.self, self.bytes) }
+        }
+    }
+
+    /// Message `martlet.v1.TransportFallback`.
+    public struct TransportFallback: ProtoMessage {
+        public static var protoName: String { "martlet.v1.TransportFallback" }
+
+        /// The transport that should have been used, and the one that was.
+        public var from: String = ""
+        /// Field 2, `to`.
+        public var to: String = ""
+        /// Field 3, `bytes`.
+        public var bytes: UInt64 = 0
+        /// The latest reason: one sentence.
+        public var reason: String = ""
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(from: String = "", to: String = "", bytes: UInt64 = 0, reason: String = "") {
+            self.from = from
+            self.to = to
+            self.bytes = bytes
+            self.reason = reason
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.from = try reader.string()
+                case 18:
+                    self.to = try reader.string()
+                case 24:
+                    self.bytes = try reader.scalar(ProtoUInt64.self)
+                case 34:
+                    self.reason = try reader.string()
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if !self.from.isEmpty { writer.string(1, self.from) }
+            if !self.to.isEmpty { writer.string(2, self.to) }
+            if self.bytes != 0 { writer.scalar(3, ProtoUInt64.self, self.bytes) }
+            if !self.reason.isEmpty { writer.string(4, self.reason) }
         }
     }
 
