@@ -106,7 +106,7 @@ public final class VerbsTransport: PieceTransport {
             readsPerLinkMax: configuration.readsPerLinkMax,
             exportsPerLinkMax: configuration.exportsPerLinkMax,
             messageBytesMax: VerbsConfiguration.messageBytesMax,
-            linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 0)
+            linksMax: configuration.linksMax, exportsFiles: true, servesFrom: .memory, receiveCopies: 0)
         links = LinkTable(linksMax: configuration.linksMax)
         endpoints = LinkTable(linksMax: 8 + configuration.pendingHandshakesMax + configuration.linksMax)
         do throws(Errno) {

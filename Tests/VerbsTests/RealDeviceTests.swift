@@ -202,7 +202,7 @@ struct RealDeviceTests {
         let gid = GID(ipv4: 10, 111, 0, 1)
         try Command.run("ip", "addr", "add", "10.111.0.1/32", "dev", interface)
         var isThere = true
-        defer { if isThere { try? Command.run("ip", "addr", "del", "10.111.0.1/32", "dev", interface) } }
+        defer { if isThere { _ = try? Command.run("ip", "addr", "del", "10.111.0.1/32", "dev", interface) } }
         #expect(try seesGIDChange(device))
         let added = try device.gids(port: 1)
         #expect(added.contains { $0.gid == gid && $0.networkDevice == interface })
