@@ -38,7 +38,8 @@ public struct MemoryRegion: ~Copyable, Sendable {
     private let granted: MemoryAccess
 
     /// The address requests name its first byte by.
-    public var address: UInt64 { UInt64(UInt(bitPattern: handle.raw.pointee.addr)) }
+    public var address: UInt64 { begin }
+    private let begin: UInt64
 
     /// Registers mapped memory (ibv_reg_mr(3)). Pins it, and touches what is not touched yet: slow for fresh memory.
     ///
@@ -64,7 +65,7 @@ public struct MemoryRegion: ~Copyable, Sendable {
         }
         let number = martlet_verbs_errno()
         guard let raw else { throw Self.failure(number, call, bytes: lengthBytes, on: domain.deviceName) }
-        self.init(raw, lengthBytes: lengthBytes, access: granted, in: domain)
+        self.init(raw, address: address, lengthBytes: lengthBytes, access: granted, in: domain)
     }
 
     /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is
@@ -85,14 +86,15 @@ public struct MemoryRegion: ~Copyable, Sendable {
         guard let raw else {
             throw Self.failure(number, "ibv_reg_dmabuf_mr", bytes: lengthBytes, on: domain.deviceName)
         }
-        self.init(raw, lengthBytes: lengthBytes, access: access, in: domain)
+        self.init(raw, address: virtualAddress, lengthBytes: lengthBytes, access: access, in: domain)
     }
 
     private init(
-        _ raw: UnsafeMutablePointer<ibv_mr>, lengthBytes: Int, access: MemoryAccess,
+        _ raw: UnsafeMutablePointer<ibv_mr>, address: UInt64, lengthBytes: Int, access: MemoryAccess,
         in domain: borrowing ProtectionDomain
     ) {
         let calls = domain.calls
+        begin = address
         length = lengthBytes
         granted = access
         handle = Handle(
