@@ -129,7 +129,7 @@ let package = Package(
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
-            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "Rails", "System"]
+            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble", "Rails", "System"]
         ),
         .target(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",

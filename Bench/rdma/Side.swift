@@ -59,6 +59,7 @@ final class Side: Sendable {
                     configuration.lanes = options.queuePairs
                     configuration.reverseLanes = 0
                     configuration.readsPerLinkMax = max(configuration.readsPerLinkMax, options.depth)
+                    if options.leasesByWindow { configuration.lease = .window }
                     if let bytes = options.workRequestBytes { configuration.workRequestBytes = bytes }
                     return try VerbsTransport(configuration, library: library)
                 }, sink: sink)

@@ -4,7 +4,13 @@ import Synchronization
 /// Something that others are made from: it counts those that are open.
 class Parent: @unchecked Sendable {
     // Safety: an atomic counter is all it has.
-    let openChildren = Atomic<Int>(0)
+    private let openChildren = Atomic<Int>(0)
+
+    final var hasOpenChildren: Bool { openChildren.load(ordering: .acquiring) > 0 }
+
+    final func childOpened() { openChildren.add(1, ordering: .relaxed) }
+
+    final func childClosed() { openChildren.subtract(1, ordering: .releasing) }
 }
 
 /// One object of libibverbs and what it was made from: released once, by `close` or when nobody holds it any more.
@@ -31,7 +37,7 @@ final class Handle<Raw>: Parent, @unchecked Sendable {
         self.call = call
         self.free = free
         super.init()
-        for parent in parents { parent.openChildren.add(1, ordering: .relaxed) }
+        for parent in parents { parent.childOpened() }
     }
 
     /// Releases it now. After a failure the release is tried again when the last child has let go.
@@ -39,7 +45,7 @@ final class Handle<Raw>: Parent, @unchecked Sendable {
     /// What is made from it is counted here: libibverbs would close a device under it.
     func close() throws(VerbsError) {
         precondition(isOpen, "\(name) is closed twice")
-        let result = openChildren.load(ordering: .acquiring) > 0 ? EBUSY : free(raw)
+        let result = hasOpenChildren ? EBUSY : free(raw)
         if result == 0 {
             end()
             return
@@ -54,7 +60,7 @@ final class Handle<Raw>: Parent, @unchecked Sendable {
 
     private func end() {
         isOpen = false
-        for parent in parents { parent.openChildren.subtract(1, ordering: .releasing) }
+        for parent in parents { parent.childClosed() }
     }
 
     // A failure here has nobody to tell: the process keeps the object until the device is closed or it ends.

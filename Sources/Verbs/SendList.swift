@@ -84,7 +84,7 @@ public struct SendList: ~Copyable, @unchecked Sendable {
         lengthBytes: UInt64, access: MemoryAccess = .remoteRead, id: UInt64, isSignaled: Bool
     ) {
         martlet_wr_bind(
-            next(), id, window.raw, newKey, region.handle.raw, address, lengthBytes, access.rawValue,
+            next(), id, window.raw, newKey, region.raw, address, lengthBytes, access.rawValue,
             isSignaled ? IBV_SEND_SIGNALED.rawValue : 0)
         binds += 1
     }
