@@ -1,10 +1,12 @@
 # make             builds martlet, optimised: .build/release/martlet
 # make quickstart  a cluster on this machine pulls a real model
 # make test        everything the continuous integration runs
+# make test-rxe    RDMA tests in small guests that have the real rdma_rxe driver; part of make test
+# make test-rdma   the same tests on this machine's own RDMA devices
 # make check       what takes seconds: format, lint, tidiness
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: setup build debug test unit process quickstart bench fmt lint tidy check proto clean
+.PHONY: setup build debug test unit process test-rxe test-rxe-qemu test-rdma quickstart bench fmt lint tidy check proto clean
 
 # Ours to format: what generators write is left as it is.
 SWIFT_FILES = $(shell find Package.swift Sources Tests Bench -name '*.swift' -not -path '*/Generated/*')
@@ -18,7 +20,7 @@ build: setup
 debug: setup
 	swift build --build-tests
 
-test: setup lint debug unit process
+test: setup lint debug unit process test-rxe
 
 # Every Swift test: the machines as scripts, the contract of all transports, the tree itself. They run side by side in one
 # process, on as many threads as there are cores.
@@ -29,6 +31,19 @@ unit: debug
 process: debug
 	MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet \
 		python3 -m unittest discover --start-directory Tests/process --pattern 'test_*.py' --verbose
+
+# Guests with RDMA devices, on a machine that needs none; their kernel is built once.
+test-rxe: debug
+	@MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet Tests/rxe/lane uml
+
+# A part of it with Debian's unmodified kernel under QEMU: ten times slower, and nothing in it is ours.
+test-rxe-qemu: debug
+	@MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet Tests/rxe/lane qemu
+
+# On the devices of this machine. Tests that break the network run only on those of Tests/rxe/setup-pair.
+test-rdma: debug
+	@Tools/setup-rxe
+	MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet python3 Tests/rdma
 
 quickstart: build
 	MARTLET_EXECUTABLE=$(CURDIR)/.build/release/martlet python3 Tests/process/quickstart.py

@@ -46,6 +46,7 @@ let package = Package(
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
         shim("CSQLite", libraries: ["sqlite3"]),
+        shim("CVerbs"),
 
         // Pure core: standard library only.
         room("Artifacts"),
@@ -58,7 +59,9 @@ let package = Package(
         room("Memory", ["System"]),
         room("Digests", ["CDigest", "Artifacts"]),
         room("Transport", ["Memory", "System", "Artifacts"]),
+        room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
+        room("TransportVerbs", ["Transport", "Verbs", "System"]),
         room("TransportLocal", ["Transport", "System"]),
         room("TransportSimulated", ["Transport", "System"]),
         room("Storage", ["Memory", "System", "Digests", "Artifacts"]),
@@ -106,6 +109,14 @@ let package = Package(
         .executableTarget(
             name: "bench-transport", dependencies: ["Rails", "TransportTCP", "TransportLocal", "Transport", "System"],
             path: "Bench/transport", swiftSettings: strict),
+        .target(name: "CCount", path: "Bench/CCount", cSettings: shim),
+        .executableTarget(
+            name: "bench-rdma",
+            dependencies: [
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+                "Verbs", "Workers",
+            ],
+            path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
         // Tests.
         tests("Artifacts", ["Artifacts"]),
@@ -118,8 +129,12 @@ let package = Package(
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
-            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "Rails", "System"]
+            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble", "Rails", "System"]
         ),
+        .target(
+            name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
+            swiftSettings: strict),
+        tests("Verbs", ["Verbs", "VerbsDouble", "CVerbs", "System"]),
         tests("Storage", ["Storage", "Workers", "System"]),
         .target(
             name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",

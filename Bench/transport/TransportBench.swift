@@ -18,7 +18,7 @@ final class Events: Sendable {
     private let waiting = Mutex<[RailEvent]>([])
     private let arrived = DispatchSemaphore(value: 0)
 
-    func append(_ events: [RailEvent]) {
+    func append(_ events: ArraySlice<RailEvent>) {
         waiting.withLock { $0 += events }
         arrived.signal()
     }

@@ -48,7 +48,10 @@ public final class Engine: Sendable {
     }
 
     private static func run(_ mailbox: EngineMailbox, _ interpreter: Interpreter) {
-        while let events = mailbox.next(untilNs: min(interpreter.wakeAtNs ?? .max, interpreter.stopAtNs ?? .max)) {
+        var events: [EngineEvent] = []
+        while mailbox.next(
+            untilNs: min(interpreter.wakeAtNs ?? .max, interpreter.stopAtNs ?? .max), into: &events)
+        {
             let nowNs = MonotonicClock.nowNs()
             interpreter.handle(events, nowNs: nowNs)
             // What is in the mailbox by then is still taken in: questions get their answers.

@@ -25,8 +25,8 @@ public struct ServedFile: Sendable {
 
 /// Everything that can reach the engine's thread.
 public enum EngineEvent: Sendable {
-    /// A batch of a rail.
-    case rail(RailNumber, [RailEvent])
+    /// Something happened on a rail.
+    case rail(RailNumber, RailEvent)
     /// The scheduler said something.
     case scheduler(SchedulerDownlink)
     /// A piece of a lease is in this slot, which is the engine's now.
@@ -51,8 +51,8 @@ public enum EngineEvent: Sendable {
     case slotsShort
     /// The store evicted or removed these tasks.
     case gone([TaskID])
-    /// These links sent more than could be taken in; what they said was dropped.
-    case flooded(RailNumber, [LinkID])
+    /// A link sent more than could be taken in; what it said was dropped.
+    case flooded(RailNumber, LinkID)
     /// Somebody asks something of the interpreter on its thread.
     case ask(@Sendable (Interpreter) -> Void)
     /// Take nothing new and bring everything to its end.

@@ -1,4 +1,5 @@
 import Rails
+import Swarm
 import Synchronization
 import System
 import Transport
@@ -6,14 +7,15 @@ import Transport
 /// The engine thread's mailbox: any thread posts, one thread takes all there is at once.
 ///
 /// Most of what comes is bounded by what is out there: slots, links, orders of the scheduler. What peers say is not:
-/// beyond a bound it is dropped, and the links that said it are reported instead, to be closed.
+/// beyond a bound it is dropped, and the links that said it are reported instead, to be closed. The storage of events
+/// goes back and forth between the two sides: a rail's piece costs its thread no allocation here.
 public final class EngineMailbox: Sendable {
     private struct State {
         var events: [EngineEvent] = []
         /// About the memory that peers' messages take.
         var messageBytes = 0
         /// Links reported since the engine last took events.
-        var flooding = FloodingLinks()
+        var flooding: Set<FloodingLink> = []
         var isClosed = false
     }
     private let messageBytesMax: Int
@@ -41,26 +43,29 @@ public final class EngineMailbox: Sendable {
         return taken
     }
 
-    private func add(_ event: EngineEvent, to state: inout State) {
-        guard case .rail(let rail, let batch) = event else {
-            state.events.append(event)
-            return
+    /// What a rail is started with: puts its events in, a batch under one lock and with one wake-up.
+    public func sink(of rail: RailNumber) -> RailHandle.Sink {
+        { [self] batch in
+            let ring = state.withLock { state in
+                guard !state.isClosed else { return false }
+                let wasEmpty = state.events.isEmpty
+                for event in batch { add(.rail(rail, event), to: &state) }
+                return wasEmpty && !state.events.isEmpty
+            }
+            if ring { bell.signal() }
         }
-        let bytes = batch.reduce(0) { $0 + $1.messageBytes }
-        guard state.messageBytes + bytes > messageBytesMax, bytes > 0 else {
+    }
+
+    private func add(_ event: EngineEvent, to state: inout State) {
+        guard case .rail(let rail, .message(let link, let message)) = event else { return state.events.append(event) }
+        let bytes = message.memoryBytes
+        if state.messageBytes + bytes <= messageBytesMax {
             state.messageBytes += bytes
             state.events.append(event)
-            return
+        } else if state.flooding.insert(FloodingLink(rail: rail, link: link)).inserted {
+            // Said once until the engine has caught up: the report must not pile up either.
+            state.events.append(.flooded(rail, link))
         }
-        var links: Set<LinkID> = []
-        var rest: [RailEvent] = []
-        for event in batch {
-            if case .message(let link, _) = event { links.insert(link) } else { rest.append(event) }
-        }
-        if !rest.isEmpty { state.events.append(.rail(rail, rest)) }
-        // Said once until the engine has caught up: the report must not pile up either.
-        guard state.flooding.insert(links, of: rail) else { return }
-        state.events.append(.flooded(rail, Array(links)))
     }
 
     /// Takes no more events; `next` returns nil once what is there has been taken.
@@ -69,50 +74,46 @@ public final class EngineMailbox: Sendable {
         bell.signal()
     }
 
-    /// Everything there is, after waiting until there is something or the time has come; nil when closed and empty.
-    func next(untilNs: UInt64?) -> [EngineEvent]? {
-        let (events, isClosed) = take()
-        if !events.isEmpty { return events }
-        if isClosed { return nil }
+    /// Puts everything there is in place of what `events` holds, after waiting until there is something or the time has
+    /// come; false when closed and empty.
+    func next(untilNs: UInt64?, into events: inout [EngineEvent]) -> Bool {
+        events.removeAll(keepingCapacity: true)
+        let isClosed = take(into: &events)
+        if !events.isEmpty { return true }
+        if isClosed { return false }
         let now = MonotonicClock.nowNs()
-        if let untilNs, untilNs <= now { return [] }
+        if let untilNs, untilNs <= now { return true }
         let limitNs = min((untilNs ?? .max) - now, 1_000_000_000)
         _ = bell.wait(timeoutMs: Int32((limitNs + 999_999) / 1_000_000))
         _ = bell.clear()
-        return take().0
+        _ = take(into: &events)
+        return true
     }
 
-    private func take() -> ([EngineEvent], Bool) {
+    /// Swaps an empty array for what waits; whether the mailbox is closed.
+    private func take(into events: inout [EngineEvent]) -> Bool {
         state.withLock { state in
-            let events = state.events
-            state.events = []
+            swap(&events, &state.events)
             state.messageBytes = 0
-            state.flooding = FloodingLinks()
-            return (events, state.isClosed)
+            state.flooding.removeAll(keepingCapacity: true)
+            return state.isClosed
         }
     }
 }
 
-/// Links that said too much, by rail.
-private struct FloodingLinks {
-    private var links: [RailNumber: Set<LinkID>] = [:]
-
-    /// Whether one of them was not known.
-    mutating func insert(_ new: Set<LinkID>, of rail: RailNumber) -> Bool {
-        let known = links[rail] ?? []
-        links[rail] = known.union(new)
-        return !new.isSubset(of: known)
-    }
+/// A link that said too much.
+private struct FloodingLink: Hashable {
+    let rail: RailNumber
+    let link: LinkID
 }
 
-extension RailEvent {
-    /// About the memory a peer's message takes; 0 for everything else.
-    fileprivate var messageBytes: Int {
-        guard case .message(_, let message) = self else { return 0 }
-        switch message {
-        case .map(_, _, let bits, _): return 128 + bits.count
-        case .have(_, let pieces): return 128 + 4 * pieces.count
-        default: return 128
+extension PeerMessage {
+    /// About the memory it takes.
+    fileprivate var memoryBytes: Int {
+        switch self {
+        case .map(_, _, let bits, _): 128 + bits.count
+        case .have(_, let pieces): 128 + 4 * pieces.count
+        default: 128
         }
     }
 }

@@ -255,8 +255,8 @@ public final class Interpreter {
 
     private func dispatch(_ event: EngineEvent) {
         switch event {
-        case .rail(let rail, let batch):
-            for event in batch { railEvent(event, rail: rail) }
+        case .rail(let rail, let event):
+            railEvent(event, rail: rail)
         case .scheduler(let message):
             schedulerEvent(message)
         case .originPiece(let lease, let piece, let slot):
@@ -286,11 +286,9 @@ public final class Interpreter {
                 uploadEvent(.forgot(task))
                 scheduler.send(.forgot(task))
             }
-        case .flooded(let rail, let ids):
-            for id in ids {
-                guard let number = linkNumbers[RailLink(rail: rail, id: id)] else { continue }
-                closeLink(number, reason: "it sends more than this host can take in")
-            }
+        case .flooded(let rail, let link):
+            guard let number = linkNumbers[RailLink(rail: rail, id: link)] else { break }
+            closeLink(number, reason: "it sends more than this host can take in")
         case .ask(let body):
             body(self)
         case .stop(let limitNs):

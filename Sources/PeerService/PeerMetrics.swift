@@ -125,6 +125,13 @@ enum PeerMetrics {
         each("martlet_rail_received_bytes_total", "Bytes a rail's transport received.") { $0.transport.receivedBytes }
         each("martlet_rail_sent_bytes_total", "Bytes a rail's transport sent.") { $0.transport.sentBytes }
         each("martlet_rail_syscalls_total", "System calls a rail's transport made.") { $0.transport.syscalls }
+        each("martlet_rail_copied_bytes_total", "Bytes of pieces that a rail's host copied.") {
+            $0.transport.copiedBytes
+        }
+        each("martlet_rail_doorbells_total", "Times a rail handed work to a NIC.") { $0.transport.doorbells }
+        each("martlet_rail_work_requests_total", "Work requests a rail handed to a NIC.") {
+            $0.transport.workRequests
+        }
         each("martlet_rail_reads_failed_total", "Reads that failed.") { $0.transport.readsFailed }
     }
 }

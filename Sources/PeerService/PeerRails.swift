@@ -22,7 +22,7 @@ struct PeerRails {
     /// Starts what the configuration asks for; a transport that was demanded and cannot run is an error.
     static func start(
         _ configuration: Configuration, identity: HostIdentity, arena: Arena, cpus: [Int], faults: FaultPlan?,
-        post: @escaping @Sendable (EngineEvent) -> Void, log: Logger
+        mailbox: EngineMailbox, log: Logger
     ) throws -> PeerRails {
         let choice = configuration[Schema.Peer.transport]
         if choice == .rdma {
@@ -43,13 +43,13 @@ struct PeerRails {
             }
             if let faults {
                 log.warning("transport faults are being injected", ["plan": .text("\(faults)")])
-                try built.add("tcp-serve", memory: memory, post: post) { () throws(TransportError) in
+                try built.add("tcp-serve", memory: memory, mailbox: mailbox) { () throws(TransportError) in
                     try FaultyTransport(serve(), plan: faults)
                 }
             } else {
-                try built.add("tcp-serve", memory: memory, post: post, serve)
+                try built.add("tcp-serve", memory: memory, mailbox: mailbox, serve)
             }
-            try built.add("tcp-fetch", memory: memory, post: post) { () throws(TransportError) in
+            try built.add("tcp-fetch", memory: memory, mailbox: mailbox) { () throws(TransportError) in
                 var dialing = TCPConfiguration(identity: link)
                 dialing.dataStreams = streams
                 return try TCPTransport(dialing)
@@ -68,10 +68,10 @@ struct PeerRails {
             let path = configuration[Schema.Peer.socket] + ".pieces"
             let link = identity.link
             do throws(TransportError) {
-                try built.add("local-serve", memory: memory, post: post) { () throws(TransportError) in
+                try built.add("local-serve", memory: memory, mailbox: mailbox) { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: link, listenPath: path))
                 }
-                try built.add("local-fetch", memory: memory, post: post) { () throws(TransportError) in
+                try built.add("local-fetch", memory: memory, mailbox: mailbox) { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: link, listenPath: nil))
                 }
                 built.dialing[.local] = [built.rails.count - 1]
@@ -86,13 +86,13 @@ struct PeerRails {
     }
 
     private mutating func add<T: PieceTransport>(
-        _ name: String, memory: [RegionMemory], post: @escaping @Sendable (EngineEvent) -> Void,
+        _ name: String, memory: [RegionMemory], mailbox: EngineMailbox,
         _ make: @escaping @Sendable () throws(TransportError) -> T
     ) throws(TransportError) {
         let number = rails.count
         rails.append(
             try RailHandle.start(
                 RailConfiguration(name: name, cpus: cpus), memory: memory, transport: make,
-                sink: { post(.rail(number, $0)) }))
+                sink: mailbox.sink(of: number)))
     }
 }

@@ -117,7 +117,7 @@ public final class PeerServer: Sendable {
         let blocking = BlockingPool(workers)
         let built = try PeerRails.start(
             configuration, identity: identity, arena: arena, cpus: placement.cpus,
-            faults: FaultPlan.fromEnvironment(configuration.environment), post: mailbox.post, log: log)
+            faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
         let settings = try OriginSettings(configuration)
         let origins = try Origins(settings: settings)

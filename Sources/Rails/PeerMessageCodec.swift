@@ -26,6 +26,13 @@ public enum PeerMessageCodec {
     /// The bytes of a message. A `.map` or `.have` beyond its bound is a bug and traps.
     public static func encode(_ message: PeerMessage<RemoteKey>) -> [UInt8] {
         var writer = WireWriter()
+        encode(message, into: &writer)
+        return writer.bytes
+    }
+
+    /// Puts the bytes of a message in place of what a writer holds: in the room it has, where that is enough.
+    package static func encode(_ message: PeerMessage<RemoteKey>, into writer: inout WireWriter) {
+        writer.removeAll()
         switch message {
         case .open(let session, let task, let pieceCount):
             head(.open, session, &writer)
@@ -63,7 +70,6 @@ public enum PeerMessageCodec {
             writer.write(Kind.pong.rawValue)
             writer.write(nonce)
         }
-        return writer.bytes
     }
 
     /// The message in the bytes: exactly one, nothing behind it.

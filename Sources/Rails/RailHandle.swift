@@ -8,6 +8,12 @@ import Transport
 /// and must return soon: hand the events over and go. A handle must be shut down before it is let go (else its thread's
 /// owner traps).
 public final class RailHandle: Sendable {
+    /// Takes a batch of events, on the rail's thread, where it must not block.
+    ///
+    /// The slice is of the rail's own storage: a sink that copies the events elsewhere costs the rail nothing; one that
+    /// keeps the slice is safe, and makes the rail allocate new storage.
+    public typealias Sink = @Sendable (ArraySlice<RailEvent>) -> Void
+
     /// The thread's name.
     public let name: String
     /// What the transport can do.
@@ -40,7 +46,7 @@ public final class RailHandle: Sendable {
     public static func start<Transporter: PieceTransport>(
         _ configuration: RailConfiguration, memory: [RegionMemory],
         transport make: @escaping @Sendable () throws(TransportError) -> Transporter,
-        sink: @escaping @Sendable ([RailEvent]) -> Void
+        sink: @escaping Sink
     ) throws(TransportError) -> RailHandle {
         let shared: RailShared
         let thread: PinnedThread<Void>

@@ -15,9 +15,13 @@ final class RailMailbox: Sendable {
     private let state = Mutex(State())
     private let commandsMax: Int
 
+    /// Commands there is room for from the start; the two sides swap their arrays.
+    static let commandsReserved = 512
+
     init(commandsMax: Int) throws(Errno) {
         wake = try EventDescriptor()
         self.commandsMax = commandsMax
+        state.withLock { $0.commands.reserveCapacity(Self.commandsReserved) }
     }
 
     /// False when the batch does not fit, or the rail is ending; nothing of it was taken then.

@@ -3,16 +3,23 @@ import Swarm
 import Transport
 
 /// What the rail keeps of a link: what it could not take yet.
-struct RailLink {
-    var messages = Fifo<[UInt8]>()
+///
+/// An object, so that a change to it never copies what waits.
+final class RailLink {
+    let id: LinkID
+    var messages = Fifo<PeerMessage<RemoteKey>>()
     /// Pieces with bytes not posted yet, in the order they were asked for.
-    var pieces = Fifo<Int>()
+    var pieces = Fifo<Int>(reserving: 32)
+    /// Whether it is in the list of links that wait for the transport.
+    var isWaiting = false
     /// Pieces that have not ended.
     var openPieces = 0
     /// Why we closed it.
     var dropReason: TransportError? = nil
     /// Why it is down, while pieces still end.
     var downReason: TransportError? = nil
+
+    init(_ id: LinkID) { self.id = id }
 
     /// Whether it may be given messages and pieces.
     var isOpen: Bool { dropReason == nil && downReason == nil }
@@ -37,6 +44,11 @@ struct PieceTable {
     private var places: [PieceReading?] = []
     private var free: [Int] = []
 
+    init(reserving pieces: Int) {
+        places.reserveCapacity(pieces)
+        free.reserveCapacity(pieces)
+    }
+
     var count: Int { places.count - free.count }
 
     mutating func insert(_ read: PieceRead) -> Int {
@@ -50,7 +62,7 @@ struct PieceTable {
 
     subscript(_ place: Int) -> PieceReading {
         get { places[place]! }
-        set { places[place] = newValue }
+        _modify { yield &places[place]! }
     }
 
     mutating func remove(_ place: Int) {
@@ -65,8 +77,7 @@ extension Rail {
     func send(_ message: PeerMessage<RemoteKey>, on link: LinkID) {
         // A link that is gone drops what is sent on it.
         guard let state = links[link], state.isOpen else { return }
-        let bytes = PeerMessageCodec.encode(message)
-        if state.messages.isEmpty, bytes.withUnsafeBytes({ transport.send($0, on: link) }) { return }
+        if state.messages.isEmpty, give(message, to: link) { return }
         guard state.messages.count < configuration.queuedMessagesPerLinkMax else {
             return drop(
                 link,
@@ -75,77 +86,84 @@ extension Rail {
                     "\(state.messages.count) messages wait for a far side that takes none; the link was closed"
                 ))
         }
-        links[link]!.messages.append(bytes)
-        waitingLinks.insert(link)
+        state.messages.append(message)
+        wait(state)
+    }
+
+    /// Whether the transport took the message.
+    private func give(_ message: PeerMessage<RemoteKey>, to link: LinkID) -> Bool {
+        PeerMessageCodec.encode(message, into: &self.message)
+        return self.message.bytes.withUnsafeBytes { transport.send($0, on: link) }
     }
 
     // MARK: Pieces
 
     func begin(_ read: PieceRead) {
         precondition(read.lengthBytes > 0, "a piece has at least one byte")
-        guard let state = links[read.link], state.isOpen else {
+        guard let link = links[read.link], link.isOpen else {
             events.append(.readCompleted(tag: read.tag, read.link, failure: .linkClosed))
             return
         }
-        guard state.pieces.count < configuration.queuedPiecesPerLinkMax else {
+        guard link.pieces.count < configuration.queuedPiecesPerLinkMax else {
             events.append(.readCompleted(tag: read.tag, read.link, failure: .limit))
             return
         }
-        links[read.link]!.openPieces += 1
-        links[read.link]!.pieces.append(pieces.insert(read))
-        waitingLinks.insert(read.link)
+        link.openPieces += 1
+        link.pieces.append(pieces.insert(read))
+        wait(link)
+    }
+
+    private func wait(_ link: RailLink) {
+        guard !link.isWaiting else { return }
+        link.isWaiting = true
+        waitingLinks.append(link.id)
     }
 
     /// Gives the transport what it could not take before.
     func pushWaiting() {
         guard !waitingLinks.isEmpty else { return }
-        for link in waitingLinks {
-            guard links[link]?.isOpen == true else {
-                // What waits ends with the link's end.
-                waitingLinks.remove(link)
-                continue
-            }
-            while !links[link]!.messages.isEmpty,
-                links[link]!.messages.first.withUnsafeBytes({ transport.send($0, on: link) })
-            {
-                _ = links[link]!.messages.popFirst()
-            }
-            while !links[link]!.pieces.isEmpty, postFirstPiece(of: link) {
-                let piece = links[link]!.pieces.popFirst()!
-                pieces[piece].isQueued = false
-                if pieces[piece].outstanding == 0 { endPiece(piece, pieces[piece].failure) }
-            }
-            if links[link]!.messages.isEmpty, links[link]!.pieces.isEmpty { waitingLinks.remove(link) }
+        var kept = 0
+        for place in waitingLinks.indices {
+            // What waits for a link that has ended ends with it.
+            guard let link = links[waitingLinks[place]], link.isOpen else { continue }
+            push(link)
+            link.isWaiting = !link.messages.isEmpty || !link.pieces.isEmpty
+            guard link.isWaiting else { continue }
+            waitingLinks[kept] = link.id
+            kept += 1
+        }
+        waitingLinks.removeLast(waitingLinks.count - kept)
+    }
+
+    private func push(_ link: RailLink) {
+        while !link.messages.isEmpty, give(link.messages.first, to: link.id) { _ = link.messages.popFirst() }
+        while !link.pieces.isEmpty, post(link.pieces.first) {
+            let piece = link.pieces.popFirst()!
+            pieces[piece].isQueued = false
+            if pieces[piece].outstanding == 0 { endPiece(piece, pieces[piece].failure) }
         }
     }
 
-    /// Posts reads of the first waiting piece; true when there is none left to post.
-    private func postFirstPiece(of link: LinkID) -> Bool {
-        let place = links[link]!.pieces.first
-        var piece = pieces[place]
-        defer { pieces[place] = piece }
-        return withUnsafeTemporaryAllocation(of: ReadRequest.self, capacity: 16) { batch in
-            while !piece.isPosted {
-                var count = 0
-                var offset = piece.postedBytes
-                while count < batch.count, offset < piece.read.lengthBytes {
-                    let length = min(readBytesMax, piece.read.lengthBytes - offset)
-                    batch.initializeElement(
-                        at: count,
-                        to: ReadRequest(
-                            link: link, key: piece.read.key, remoteOffset: piece.read.remoteOffset + offset,
-                            region: piece.read.region, localOffset: piece.read.localOffset + offset,
-                            lengthBytes: UInt32(length), tag: UInt64(place)))
-                    offset += length
-                    count += 1
-                }
-                let taken = transport.post(UnsafeBufferPointer(rebasing: batch[..<count]))
-                for read in batch[..<taken] { piece.postedBytes += UInt64(read.lengthBytes) }
-                piece.outstanding += taken
-                if taken < count { return false }
+    /// Posts reads of a piece; true when there is none left to post.
+    private func post(_ place: Int) -> Bool {
+        while !pieces[place].isPosted {
+            let read = pieces[place].read
+            var offset = pieces[place].postedBytes
+            batch.removeAll(keepingCapacity: true)
+            while batch.count < Self.batchReadsMax, offset < read.lengthBytes {
+                let length = min(readBytesMax, read.lengthBytes - offset)
+                batch.append(
+                    ReadRequest(
+                        link: read.link, key: read.key, remoteOffset: read.remoteOffset + offset, region: read.region,
+                        localOffset: read.localOffset + offset, lengthBytes: UInt32(length), tag: UInt64(place)))
+                offset += length
             }
-            return true
+            let taken = batch.withUnsafeBufferPointer { transport.post($0) }
+            for request in batch.prefix(taken) { pieces[place].postedBytes += UInt64(request.lengthBytes) }
+            pieces[place].outstanding += taken
+            if taken < batch.count { return false }
         }
+        return true
     }
 
     /// A read of a piece ended: the piece has ended with its last one.
@@ -160,8 +178,8 @@ extension Rail {
     }
 
     /// The link of these pieces is down: what was never posted ends now, the rest with its last completion.
-    func endQueued(_ queued: consuming Fifo<Int>) {
-        while let piece = queued.popFirst() {
+    func endQueued(of link: RailLink) {
+        while let piece = link.pieces.popFirst() {
             pieces[piece].isQueued = false
             if pieces[piece].outstanding == 0 {
                 endPiece(piece, pieces[piece].failure ?? .linkClosed)
@@ -175,7 +193,8 @@ extension Rail {
         let read = pieces[place].read
         pieces.remove(place)
         events.append(.readCompleted(tag: read.tag, read.link, failure: failure))
-        links[read.link]?.openPieces -= 1
-        reportDownWhenEmpty(read.link)
+        guard let link = links[read.link] else { return }
+        link.openPieces -= 1
+        reportDownWhenEmpty(link)
     }
 }

@@ -10,8 +10,9 @@ public struct RailConfiguration: Sendable {
     public var cpus: [Int]
     /// Commands waiting before `submit` says no.
     public var mailboxCommandsMax: Int
-    /// The size of the reads a piece is cut into (the transport's own bound may be smaller).
-    public var readBytesMax: UInt32
+    /// The size of the reads a piece is cut into (the transport's own bound may be smaller); nil for the size the
+    /// transport prefers.
+    public var readBytesMax: UInt32?
     /// Messages waiting for a link that does not take them; one more and the link is closed.
     public var queuedMessagesPerLinkMax: Int
     /// Pieces waiting for a link's turn; one more completes with `.limit` at once.
@@ -21,7 +22,7 @@ public struct RailConfiguration: Sendable {
 
     /// The usual bounds.
     public init(
-        name: String, cpus: [Int] = [], mailboxCommandsMax: Int = 65_536, readBytesMax: UInt32 = 1 << 20,
+        name: String, cpus: [Int] = [], mailboxCommandsMax: Int = 65_536, readBytesMax: UInt32? = nil,
         queuedMessagesPerLinkMax: Int = 1024, queuedPiecesPerLinkMax: Int = 256, eventsPerBatchMax: Int = 256
     ) {
         self.name = name

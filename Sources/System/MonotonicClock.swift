@@ -8,4 +8,16 @@ public enum MonotonicClock {
         clock_gettime(CLOCK_MONOTONIC, &time)
         return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
+
+    /// Blocks the thread for about so long: never on a rail, never in the cooperative pool.
+    public static func sleep(ns: UInt64) {
+        let untilNs = nowNs() + ns
+        while true {
+            let now = nowNs()
+            guard now < untilNs else { return }
+            var wait = timespec(
+                tv_sec: Int((untilNs - now) / 1_000_000_000), tv_nsec: Int((untilNs - now) % 1_000_000_000))
+            nanosleep(&wait, nil)
+        }
+    }
 }

@@ -122,11 +122,14 @@ public enum Sockets {
         return withUnsafeMutableBytes(of: &parts) { space in
             let list = space.assumingMemoryBound(to: iovec.self)
             var count = 0
-            for part in [first, second, third] {
-                guard let part, let base = part.baseAddress, part.count > 0 else { continue }
+            func add(_ part: UnsafeRawBufferPointer?) {
+                guard let part, let base = part.baseAddress, part.count > 0 else { return }
                 list[count] = iovec(iov_base: UnsafeMutableRawPointer(mutating: base), iov_len: part.count)
                 count += 1
             }
+            add(first)
+            add(second)
+            add(third)
             return transfer(
                 martlet_socket_send(socket, list.baseAddress!, count, moreFollows ? 1 : 0), "sendmsg")
         }

@@ -30,13 +30,16 @@ public struct FileMapping: ~Copyable, Sendable {
     public let lengthBytes: Int
 
     /// Maps `offset ..< offset + lengthBytes`; the offset needs no alignment.
-    public init(_ descriptor: CInt, offset: UInt64, lengthBytes: Int) throws(Errno) {
+    ///
+    /// `isPopulated`: its pages are read and mapped at once, which may wait for the disk.
+    public init(_ descriptor: CInt, offset: UInt64, lengthBytes: Int, isPopulated: Bool = false) throws(Errno) {
         let pageBytes: UInt64 = 4096
         let aligned = offset / pageBytes * pageBytes
         lead = Int(offset - aligned)
         mappedBytes = lengthBytes + lead
         self.lengthBytes = lengthBytes
-        let mapped = mmap(nil, mappedBytes, PROT_READ, MAP_SHARED, descriptor, off_t(aligned))
+        let flags = MAP_SHARED | (isPopulated ? CInt(MAP_POPULATE) : 0)
+        let mapped = mmap(nil, mappedBytes, PROT_READ, flags, descriptor, off_t(aligned))
         guard let mapped, mapped != UnsafeMutableRawPointer(bitPattern: -1) else { throw Errno.last("mmap") }
         start = mapped
     }

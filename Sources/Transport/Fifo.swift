@@ -5,7 +5,10 @@ package struct Fifo<Element> {
     /// How many wait.
     package private(set) var count = 0
 
-    package init() {}
+    /// An empty queue with room for about so many.
+    package init(reserving elements: Int = 0) {
+        if elements > 0 { makeRoom(for: elements) }
+    }
 
     package var isEmpty: Bool { count == 0 }
 
@@ -16,7 +19,7 @@ package struct Fifo<Element> {
     }
 
     package mutating func append(_ element: Element) {
-        if count == ring.count { grow() }
+        if count == ring.count { makeRoom(for: count + 1) }
         ring[(head + count) & (ring.count - 1)] = element
         count += 1
     }
@@ -35,11 +38,14 @@ package struct Fifo<Element> {
         for place in 0..<count { body(&ring[(head + place) & (ring.count - 1)]!) }
     }
 
-    private mutating func grow() {
+    /// A larger ring; its size is a power of two.
+    private mutating func makeRoom(for elements: Int) {
+        var places = max(8, ring.count)
+        while places < elements { places *= 2 }
         var larger: [Element?] = []
-        larger.reserveCapacity(max(8, 2 * ring.count))
+        larger.reserveCapacity(places)
         for place in 0..<count { larger.append(ring[(head + place) & (ring.count - 1)]) }
-        while larger.count < max(8, 2 * count) { larger.append(nil) }
+        while larger.count < places { larger.append(nil) }
         ring = larger
         head = 0
     }

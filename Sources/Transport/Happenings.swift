@@ -8,7 +8,7 @@ package struct Happenings {
         case exportRetired(ExportID)
     }
 
-    private var waiting = Fifo<Happening>()
+    private var waiting = Fifo<Happening>(reserving: 256)
 
     package init() {}
 

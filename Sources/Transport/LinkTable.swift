@@ -40,6 +40,12 @@ package struct LinkTable<Link> {
         }
     }
 
-    /// All links.
+    /// All links, in an array of their own.
     package var all: [Link] { places.compactMap(\.link) }
+
+    /// How many places there are, taken or not: to visit all links without an array of them.
+    package var placesCount: Int { places.count }
+
+    /// The link at a place; nil where there is none.
+    package subscript(place index: Int) -> Link? { places[index].link }
 }

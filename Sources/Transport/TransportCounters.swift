@@ -6,6 +6,13 @@ public struct TransportCounters: Sendable, Hashable {
     public var sentBytes: UInt64 = 0
     /// Calls into the kernel on the data path (send, receive, wait).
     public var syscalls: UInt64 = 0
+    /// Bytes of pieces that a CPU of this host copied, in user space or in the kernel for us; twice where twice. As far
+    /// as the transport knows: a loopback's own copies are not among them.
+    public var copiedBytes: UInt64 = 0
+    /// Times work requests were handed to a NIC: calls of ibv_post_send. 0 where there is none.
+    public var doorbells: UInt64 = 0
+    /// Work requests handed to a NIC. 0 where there is none.
+    public var workRequests: UInt64 = 0
     /// Reads taken by `post`.
     public var readsPosted: UInt64 = 0
     /// Reads whose bytes all arrived.
@@ -26,6 +33,9 @@ public struct TransportCounters: Sendable, Hashable {
     public var linksDown: UInt64 = 0
     /// Connections refused to others: wrong cluster, bad handshake, no room.
     public var handshakesRefused: UInt64 = 0
+
+    /// Times a lost device was opened again.
+    public var deviceReopenings: UInt64 = 0
 
     /// All zero.
     public init() {}

@@ -32,6 +32,8 @@ public struct TransportCapabilities: Sendable, Hashable {
     public var kind: TransportKind
     /// The largest single read.
     public var readBytesMax: UInt32
+    /// The reads a rail best cuts a piece into; `readBytesMax` where the transport cuts and spreads pieces itself.
+    public var readBytesPreferred: UInt32
     /// Reads posted and not yet completed, per link.
     public var readsPerLinkMax: Int
     /// Exports alive, per link.
@@ -50,12 +52,13 @@ public struct TransportCapabilities: Sendable, Hashable {
     /// Describes a transport. One that cannot export files serves from memory; any other from files, unless it says
     /// otherwise.
     public init(
-        kind: TransportKind, readBytesMax: UInt32, readsPerLinkMax: Int, exportsPerLinkMax: Int,
-        messageBytesMax: Int,
-        linksMax: Int, exportsFiles: Bool, servesFrom: ServingSource = .files, receiveCopies: Int
+        kind: TransportKind, readBytesMax: UInt32, readBytesPreferred: UInt32 = 1 << 20, readsPerLinkMax: Int,
+        exportsPerLinkMax: Int, messageBytesMax: Int, linksMax: Int, exportsFiles: Bool,
+        servesFrom: ServingSource = .files, receiveCopies: Int
     ) {
         self.kind = kind
         self.readBytesMax = readBytesMax
+        self.readBytesPreferred = min(readBytesPreferred, readBytesMax)
         self.readsPerLinkMax = readsPerLinkMax
         self.exportsPerLinkMax = exportsPerLinkMax
         self.messageBytesMax = messageBytesMax

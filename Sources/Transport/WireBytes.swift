@@ -4,6 +4,9 @@ package struct WireWriter {
 
     package init(reservingBytes: Int = 64) { bytes.reserveCapacity(reservingBytes) }
 
+    /// Forgets what was written and keeps the room.
+    package mutating func removeAll() { bytes.removeAll(keepingCapacity: true) }
+
     package mutating func write(_ value: some FixedWidthInteger) {
         withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
     }

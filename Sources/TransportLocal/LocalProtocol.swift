@@ -139,6 +139,7 @@ extension LocalTransport {
         // The file is shorter than what was handed over.
         guard count > 0 else { return finish(link, .sourceFailed) }
         counters.receivedBytes += UInt64(count)
+        counters.copiedBytes += UInt64(count)
         link.reads.first.doneBytes += count
         link.reads.first.offer = offer
         if link.reads.first.doneBytes == read.lengthBytes { _ = finish(link, nil) }

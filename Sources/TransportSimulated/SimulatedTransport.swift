@@ -320,7 +320,10 @@ public final class SimulatedTransport: PieceTransport {
         case .response(let link, let number, let failure):
             guard let link = links[link], let read = link.posted.removeValue(forKey: number) else { return }
             link.progressNs = max(link.progressNs, network.nowNs)
-            if failure == nil { counters.receivedBytes += UInt64(read.lengthBytes) }
+            if failure == nil {
+                counters.receivedBytes += UInt64(read.lengthBytes)
+                counters.copiedBytes += UInt64(read.lengthBytes)
+            }
             complete(link.id, tag: read.tag, failure)
         case .closed(let link):
             guard let link = links[link] else { return }

@@ -29,7 +29,7 @@ extension TCPTransport {
             if !parseOnly { try receiveControl(link) }
             try receiveAnswers(link)
             guard link.state == .up else {
-                if link.inbound, link.control.filled > link.control.parsed {
+                if link.inbound, !link.control.unparsed.isEmpty {
                     throw TransportError(.protocolBroken, "\(link.name) spoke before the link was up")
                 }
                 return handed
@@ -50,11 +50,9 @@ extension TCPTransport {
 
     /// One call's worth of bytes into the inbox.
     private func receiveControl(_ link: TCPLink) throws(TransportError) {
-        let room = link.control.room()
-        guard room.count > 0 else { return }
         counters.syscalls += 1
-        switch Sockets.receive(link.control.socket.descriptor.raw, into: room) {
-        case .moved(let count): link.control.filled += count
+        switch link.control.receive() {
+        case nil, .moved: return
         case .wouldBlock: return
         case .ended: throw TransportError(.peerClosed, "\(link.name) closed the link")
         case .failed(let error): throw failure(error, "the link to \(link.name) broke")
@@ -67,13 +65,8 @@ extension TCPTransport {
         guard link.state != .connecting else { return }
         while control.queuedBytes > 0 {
             counters.syscalls += 1
-            let result = control.outbox.withUnsafeBytes {
-                Sockets.send(
-                    control.socket.descriptor.raw, UnsafeRawBufferPointer(rebasing: $0[control.sent...]))
-            }
-            switch result {
-            case .moved(let count):
-                control.sent += count
+            switch control.send() {
+            case .moved:
                 control.sendStampNs = nowNs
                 continue
             case .failed(let error):
@@ -83,19 +76,15 @@ extension TCPTransport {
             }
             if control.sendStampNs == 0 { control.sendStampNs = nowNs }
             scheduleScan(atNs: nowNs + scanIntervalNs)
-            if control.sent > control.outbox.count / 2 {
-                control.outbox.removeFirst(control.sent)
-                control.sent = 0
-            }
+            control.compact()
             return setInterest(control.socket, [.reading, .writing])
         }
-        control.outbox.removeAll(keepingCapacity: true)
-        control.sent = 0
+        control.compact()
         setInterest(control.socket, [.reading])
     }
 
     /// Changes what a socket is watched for, when it differs.
-    func setInterest(_ socket: TCPSocket, _ interest: EpollQueue.Interest) {
+    func setInterest(_ socket: WatchedSocket, _ interest: EpollQueue.Interest) {
         guard socket.interest != interest else { return }
         socket.interest = interest
         counters.syscalls += 1

@@ -54,6 +54,8 @@ extension TCPTransport {
 
     private func tookPayload(_ link: TCPLink, _ stream: TCPDataStream, _ count: Int) {
         counters.receivedBytes += UInt64(count)
+        // Out of the kernel's buffers.
+        counters.copiedBytes += UInt64(count)
         stream.payloadLeft -= count
         stream.payloadTarget = stream.payloadTarget! + count
         guard stream.payloadLeft == 0 else { return }
@@ -76,6 +78,7 @@ extension TCPTransport {
         scanning: while place < stream.filled {
             if stream.payloadTarget != nil {
                 let count = min(stream.payloadLeft, stream.filled - place)
+                counters.copiedBytes += UInt64(count)
                 stream.payloadTarget!.copyMemory(from: stream.inbox.baseAddress! + place, byteCount: count)
                 place += count
                 tookPayload(link, stream, count)
@@ -247,6 +250,8 @@ extension TCPTransport {
         stream.serving.first.offset += UInt64(count)
         stream.serving.first.left -= UInt64(count)
         counters.sentBytes += UInt64(count)
+        // Into the kernel's buffers; sendfile hands over the pages themselves.
+        if stream.serving.first.export?.base != nil { counters.copiedBytes += UInt64(count) }
         return result
     }
 

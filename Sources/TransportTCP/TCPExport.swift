@@ -1,20 +1,22 @@
 import System
 import Transport
 
-/// A range that one link may read, and where its bytes come from.
+/// A range that one link may read, and where its bytes come from; once it has retired, room for another.
 final class TCPExport {
-    let id: ExportID
-    let key: RandomNumber
-    let link: LinkID
-    let lengthBytes: UInt64
+    private(set) var id = ExportID(0)
+    private(set) var key = RandomNumber(high: 0, low: 0)
+    private(set) var link = LinkID(index: 0, generation: 0)
+    private(set) var lengthBytes: UInt64 = 0
 
     /// First byte in memory; nil when the file is sent by sendfile.
-    let base: UnsafeRawPointer?
+    private(set) var base: UnsafeRawPointer?
     /// Holds `base` where it is a mapped file.
-    private let mapping: FileMapping?
-    private let file: FileDescriptor?
+    private var mapping: FileMapping?
+    private var file: FileDescriptor?
+    /// The file to send from, lent; nil when the bytes are in memory.
+    private(set) var fileDescriptor: CInt?
     /// Where the range begins in the file.
-    let fileOffset: UInt64
+    private(set) var fileOffset: UInt64 = 0
 
     /// Reads of it that have begun to be answered or wait for that.
     var readsActive = 0
@@ -23,44 +25,46 @@ final class TCPExport {
     /// which stream that is.
     var lastSent: [(stream: TCPDataStream, sentBytes: UInt64)] = []
 
-    /// The file to send from, lent; nil when the bytes are in memory.
-    let fileDescriptor: CInt?
-
-    /// A range of registered memory.
-    init(id: ExportID, link: LinkID, memory base: UnsafeRawPointer, lengthBytes: UInt64) {
-        self.id = id
-        self.link = link
-        key = RandomNumber.make()
+    /// Becomes a range of registered memory.
+    func begin(_ id: ExportID, link: LinkID, memory base: UnsafeRawPointer, lengthBytes: UInt64) {
+        begin(id, link: link, lengthBytes: lengthBytes)
         self.base = base
-        self.lengthBytes = lengthBytes
-        mapping = nil
-        file = nil
-        fileDescriptor = nil
-        fileOffset = 0
     }
 
-    /// A range of a file, mapped or kept open.
-    init(id: ExportID, link: LinkID, file descriptor: CInt, offset: UInt64, lengthBytes: UInt64, mapped: Bool)
-        throws(Errno)
-    {
-        self.id = id
-        self.link = link
-        key = RandomNumber.make()
-        self.lengthBytes = lengthBytes
+    /// Becomes a range of a file, mapped or kept open.
+    func begin(
+        _ id: ExportID, link: LinkID, file descriptor: CInt, offset: UInt64, lengthBytes: UInt64, mapped: Bool
+    ) throws(Errno) {
+        begin(id, link: link, lengthBytes: lengthBytes)
         fileOffset = offset
         if mapped {
             let mapping = try FileMapping(descriptor, offset: offset, lengthBytes: Int(lengthBytes))
             base = mapping.base
             self.mapping = consume mapping
-            file = nil
-            fileDescriptor = nil
         } else {
-            base = nil
-            mapping = nil
             let file = try FileDescriptor.duplicate(of: descriptor)
             fileDescriptor = file.raw
             self.file = consume file
         }
+    }
+
+    private func begin(_ id: ExportID, link: LinkID, lengthBytes: UInt64) {
+        self.id = id
+        self.link = link
+        self.lengthBytes = lengthBytes
+        key = RandomNumber.make()
+    }
+
+    /// Lets go of the bytes: nobody reads them any more, and nothing refers to this export.
+    func end() {
+        base = nil
+        mapping = nil
+        file = nil
+        fileDescriptor = nil
+        fileOffset = 0
+        readsActive = 0
+        isRevoked = false
+        lastSent.removeAll(keepingCapacity: true)
     }
 
     /// Remembers that a stream has given the kernel pages of the file.

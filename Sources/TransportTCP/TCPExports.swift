@@ -35,7 +35,9 @@ extension TCPTransport {
                     .sourceFailed,
                     "\(length) bytes at \(offset) are not in memory of \(memory.lengthBytes) bytes")
             }
-            return TCPExport(id: id, link: link.id, memory: memory.base + Int(offset), lengthBytes: length)
+            let export = spareExports.popLast() ?? TCPExport()
+            export.begin(id, link: link.id, memory: memory.base + Int(offset), lengthBytes: length)
+            return export
         case .file(let descriptor, let range):
             let fileBytes: UInt64
             do throws(Errno) {
@@ -49,9 +51,11 @@ extension TCPTransport {
                     "\(range.length) bytes at \(range.offset) are not in a file of \(fileBytes) bytes")
             }
             do throws(Errno) {
-                return try TCPExport(
-                    id: id, link: link.id, file: descriptor, offset: range.offset, lengthBytes: range.length,
+                let export = spareExports.popLast() ?? TCPExport()
+                try export.begin(
+                    id, link: link.id, file: descriptor, offset: range.offset, lengthBytes: range.length,
                     mapped: sendsMapped(to: link))
+                return export
             } catch {
                 throw TransportError(.sourceFailed, "cannot export a file: \(error)")
             }
@@ -81,16 +85,22 @@ extension TCPTransport {
             if draining.isEmpty { scheduleScan(atNs: 0) }
             return draining.append(export)
         }
+        retire(export)
+    }
+
+    /// Nothing reads a revoked export any more, and no list holds it.
+    private func retire(_ export: TCPExport) {
         links[export.link]?.exports[export.id.value] = nil
         happenings.append(.exportRetired(export.id))
+        export.end()
+        if spareExports.count < configuration.exportsPerLinkMax { spareExports.append(export) }
     }
 
     func checkDraining(_ nowNs: UInt64) {
         draining.removeAll { export in
-            guard let link = links[export.link] else { return true }
+            guard links[export.link] != nil else { return true }
             guard !export.isHeldByKernel() else { return false }
-            link.exports[export.id.value] = nil
-            happenings.append(.exportRetired(export.id))
+            retire(export)
             return true
         }
         if !draining.isEmpty { scheduleScan(atNs: nowNs + Self.drainIntervalNs) }

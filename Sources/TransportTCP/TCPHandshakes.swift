@@ -20,7 +20,9 @@ extension TCPTransport {
             let id = links.insert { id in
                 TCPLink(
                     id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
-                    control: TCPControlStream(socket: socket), state: .connecting, deadlineNs: deadlineNs)
+                    control: ControlStream(
+                        socket: socket, messageBytesMax: TCPConfiguration.messageBytesMax),
+                    state: .connecting, deadlineNs: deadlineNs)
             }!
             endpoints[socket.endpoint] = .control(links[id]!)
             scheduleScan(atNs: deadlineNs)
@@ -32,7 +34,7 @@ extension TCPTransport {
 
     /// Tunes a connection and has it watched; its endpoint is to be set by the caller.
     private func watch(_ descriptor: consuming FileDescriptor, _ interest: EpollQueue.Interest) throws(Errno)
-        -> TCPSocket
+        -> WatchedSocket
     {
         try Sockets.tune(
             descriptor.raw,
@@ -47,7 +49,7 @@ extension TCPTransport {
             endpoints[endpoint] = nil
             throw error
         }
-        return TCPSocket(descriptor, endpoint: endpoint, interest: interest)
+        return WatchedSocket(descriptor, endpoint: endpoint, interest: interest)
     }
 
     /// The control connection of an outbound link is connected: say who we are.
@@ -73,7 +75,7 @@ extension TCPTransport {
             case .broken(let why):
                 throw TransportError(.protocolBroken, "no link to \(link.remote): \(why)")
             case .frame(let frame, let bytes):
-                link.control.parsed += bytes
+                link.control.skip(bytes)
                 try take(frame, link)
             }
         }
@@ -214,7 +216,8 @@ extension TCPTransport {
         let id = links.insert { id in
             TCPLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
-                control: TCPControlStream(socket: handshake.socket), state: .attaching,
+                control: ControlStream(
+                    socket: handshake.socket, messageBytesMax: TCPConfiguration.messageBytesMax), state: .attaching,
                 deadlineNs: handshake.deadlineNs)
         }!
         let link = links[id]!

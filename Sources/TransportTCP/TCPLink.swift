@@ -22,7 +22,7 @@ final class TCPLink {
     let inbound: Bool
     let remote: String
     let nonce: RandomNumber
-    let control: TCPControlStream
+    let control: ControlStream
     var state: State
     /// Until when it has to be up.
     let deadlineNs: UInt64
@@ -41,7 +41,7 @@ final class TCPLink {
     var isResumable = false
 
     init(
-        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: TCPControlStream,
+        id: LinkID, inbound: Bool, remote: String, nonce: RandomNumber, control: ControlStream,
         state: State,
         deadlineNs: UInt64
     ) {
@@ -52,6 +52,7 @@ final class TCPLink {
         self.control = control
         self.state = state
         self.deadlineNs = deadlineNs
+        exports.reserveCapacity(64)
     }
 
     /// The data stream with the fewest bytes on their way to us.

@@ -11,8 +11,8 @@ extension TCPTransport {
     func scan(_ nowNs: UInt64) {
         nextScanNs = nil
         checkDraining(nowNs)
-        for endpoint in endpoints.all {
-            guard case .handshake(let handshake) = endpoint else { continue }
+        for place in 0..<endpoints.placesCount {
+            guard case .handshake(let handshake)? = endpoints[place: place] else { continue }
             if nowNs >= handshake.deadlineNs {
                 refuse(handshake, nil)
             } else {
@@ -20,7 +20,8 @@ extension TCPTransport {
             }
         }
         resumeListening(nowNs)
-        for link in links.all {
+        for place in 0..<links.placesCount {
+            guard let link = links[place: place] else { continue }
             if link.state != .up {
                 if nowNs >= link.deadlineNs {
                     takeDown(

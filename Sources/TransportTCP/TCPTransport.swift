@@ -29,7 +29,7 @@ public final class TCPTransport: PieceTransport {
     public internal(set) var counters = TransportCounters()
 
     let queue: EpollQueue
-    let listener: TCPSocket?
+    let listener: WatchedSocket?
     var isListenerPaused = false
     var endpoints: LinkTable<Endpoint>
     var links: LinkTable<TCPLink>
@@ -38,11 +38,15 @@ public final class TCPTransport: PieceTransport {
     var exports: [RandomNumber: TCPExport] = [:]
     var exportKeys: [ExportID: RandomNumber] = [:]
     var lastExport: UInt64 = 0
+    /// Exports that have retired, to be used again.
+    var spareExports: [TCPExport] = []
     /// Revoked exports of which the kernel may still hold pages.
     var draining: [TCPExport] = []
     var happenings = Happenings()
     private var dirty: [TCPLink] = []
     private var resumable: [TCPLink] = []
+    /// The links one of these lists held when its turn came; empty otherwise.
+    private var turn: [TCPLink] = []
     private var ready: [EpollQueue.Ready] = []
     /// When time-outs are looked at next; nil when nothing can time out.
     var nextScanNs: UInt64?
@@ -67,6 +71,13 @@ public final class TCPTransport: PieceTransport {
             messageBytesMax: TCPConfiguration.messageBytesMax,
             linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 1)
         links = LinkTable(linksMax: configuration.linksMax)
+        ready.reserveCapacity(EpollQueue.readyMax)
+        dirty.reserveCapacity(64)
+        resumable.reserveCapacity(64)
+        turn.reserveCapacity(64)
+        spareExports.reserveCapacity(configuration.exportsPerLinkMax)
+        exports.reserveCapacity(configuration.exportsPerLinkMax)
+        exportKeys.reserveCapacity(configuration.exportsPerLinkMax)
         endpoints = LinkTable(
             linksMax: 1 + configuration.pendingHandshakesMax
                 + configuration.linksMax * (1 + TCPConfiguration.dataStreamsMax))
@@ -88,7 +99,7 @@ public final class TCPTransport: PieceTransport {
             let port = try Sockets.port(of: socket.raw)
             let endpoint = endpoints.insert { _ in .listener }!
             try queue.add(socket.raw, .reading, token: endpoint.token)
-            listener = TCPSocket(socket, endpoint: endpoint, interest: .reading)
+            listener = WatchedSocket(socket, endpoint: endpoint, interest: .reading)
             address = TransportAddress(kind: .tcp, location: "\(listen[..<colon]):\(port)")
         } catch {
             let remedy =
@@ -133,7 +144,7 @@ public final class TCPTransport: PieceTransport {
             message.count <= TCPConfiguration.messageBytesMax,
             "a message has at most \(TCPConfiguration.messageBytesMax) bytes, not \(message.count)")
         guard let target = links[link], target.state == .up else { return true }
-        let bytes = TCPControlStream.lengthBytes + message.count
+        let bytes = ControlStream.lengthBytes + message.count
         guard target.control.queuedBytes + bytes <= configuration.messageQueueBytesMax else { return false }
         target.control.queue(message: message)
         counters.messagesSent += 1
@@ -230,7 +241,7 @@ public final class TCPTransport: PieceTransport {
     }
 
     /// Stops watching a socket; it closes when its last owner lets it go, which is now.
-    func drop(_ socket: TCPSocket) {
+    func drop(_ socket: WatchedSocket) {
         queue.remove(socket.descriptor.raw)
         endpoints[socket.endpoint] = nil
     }
@@ -260,13 +271,13 @@ public final class TCPTransport: PieceTransport {
         precondition(!isShutDown, "a TCP transport is not polled after shutdown")
         var handed = happenings.deliver(limit: limit, into: &events)
         flushDirty(nowNs)
-        let unfinished = resumable
-        resumable = []
-        for link in unfinished {
+        swap(&resumable, &turn)
+        for link in turn {
             link.isResumable = false
             guard links[link.id] != nil else { continue }
             handed += receiveMessages(link, nowNs, limit: limit - handed, parseOnly: true, into: &events)
         }
+        turn.removeAll(keepingCapacity: true)
         ready.removeAll(keepingCapacity: true)
         counters.syscalls += 1
         do throws(Errno) {
@@ -293,9 +304,8 @@ public final class TCPTransport: PieceTransport {
 
     private func flushDirty(_ nowNs: UInt64) {
         guard !dirty.isEmpty else { return }
-        let waiting = dirty
-        dirty = []
-        for link in waiting {
+        swap(&dirty, &turn)
+        for link in turn {
             link.isDirty = false
             guard links[link.id] != nil else { continue }
             attempt(link) { () throws(TransportError) in
@@ -305,6 +315,7 @@ public final class TCPTransport: PieceTransport {
                 }
             }
         }
+        turn.removeAll(keepingCapacity: true)
     }
 
     /// Runs a step of a link; its failure takes the link down.

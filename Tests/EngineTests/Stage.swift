@@ -178,7 +178,7 @@ final class Stage {
     }
 
     func tell(_ event: EngineEvent) { tell([event]) }
-    func tell(rail events: RailEvent...) { tell(.rail(0, events)) }
+    func tell(rail events: RailEvent...) { tell(events.map { .rail(0, $0) }) }
 
     /// Plays until nothing happens by itself at this time.
     func settle() {
@@ -247,13 +247,14 @@ final class Stage {
         inbound.remove(link)
         events += retireAll(of: link)
         events.append(.linkDown(link, TransportError(code, "taken down by the test")))
-        tell(.rail(linkRail[link] ?? 0, events))
+        let rail = linkRail[link] ?? 0
+        tell(events.map { .rail(rail, $0) })
     }
 
     /// Nobody reads an export any more.
     func retire(_ id: ExportID) {
         guard exported.removeValue(forKey: id) != nil else { return }
-        posted.put(.rail(0, [.exportRetired(id)]))
+        posted.put(.rail(0, .exportRetired(id)))
     }
 
     private func retireAll(of link: LinkID) -> [RailEvent] {
@@ -297,13 +298,13 @@ final class Stage {
     private func answer(_ token: UInt64, _ link: LinkID, _ source: ExportSource) {
         guard inbound.contains(link) else {
             let error = TransportError(.linkClosed, "the link is down")
-            posted.put(.rail(0, [.exported(token: token, .failure(error))]))
+            posted.put(.rail(0, .exported(token: token, .failure(error))))
             return
         }
         let id = ExportID(nextExport)
         nextExport += 1
         exported[id] = (link, source)
-        posted.put(.rail(0, [.exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))]))
+        posted.put(.rail(0, .exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))))
     }
 
     private func react(_ command: RailCommand, _ rail: RailNumber) {
@@ -314,7 +315,7 @@ final class Stage {
             guard let parent = parents[address.location], !parent.isDead, !parent.deadKinds.contains(address.kind)
             else {
                 let error = TransportError(.refused, "nobody listens there")
-                posted.put(.rail(rail, [.connectFailed(token: token, error)]))
+                posted.put(.rail(rail, .connectFailed(token: token, error)))
                 return
             }
             parent.dials.append(address.kind)
@@ -323,7 +324,8 @@ final class Stage {
             linkParent[link] = parent
             linkRail[link] = rail
             let identity = LinkIdentity(host: HostID(parent.name)!, incarnation: 1, cluster: "c")
-            posted.put(.rail(rail, [.connecting(token: token, link), .linkUp(link, identity, inbound: false)]))
+            posted.put(.rail(rail, .connecting(token: token, link)))
+            posted.put(.rail(rail, .linkUp(link, identity, inbound: false)))
         case .close(let link):
             closed.append(link)
             guard linkParent[link]?.ignoresClose != true else { return }
@@ -333,19 +335,19 @@ final class Stage {
                 inbound.remove(link)
                 events += retireAll(of: link)
                 events.append(.linkDown(link, TransportError(.linkClosed, "closed")))
-                posted.put(.rail(rail, events))
+                for event in events { posted.put(.rail(rail, event)) }
             }
         case .send(let message, let link):
             if let parent = linkParent[link] {
                 for answer in parent.answer(message, content, on: link) {
-                    posted.put(.rail(rail, [.message(link, answer)]))
+                    posted.put(.rail(rail, .message(link, answer)))
                 }
             } else {
                 toChildren.append((link, message))
             }
         case .read(let read):
             guard let parent = linkParent[read.link] else {
-                posted.put(.rail(rail, [.readCompleted(tag: read.tag, read.link, failure: .linkClosed)]))
+                posted.put(.rail(rail, .readCompleted(tag: read.tag, read.link, failure: .linkClosed)))
                 return
             }
             if parent.holds(read, over: rails[rail].capabilities.kind) {
@@ -367,7 +369,7 @@ final class Stage {
     func serve(_ read: PieceRead, _ parent: FakeParent) {
         guard let grant = parent.grants[read.key] else {
             let failure = TransportError.Code.accessDenied
-            posted.put(.rail(linkRail[read.link]!, [.readCompleted(tag: read.tag, read.link, failure: failure)]))
+            posted.put(.rail(linkRail[read.link]!, .readCompleted(tag: read.tag, read.link, failure: failure)))
             return
         }
         let bytes = content[grant.task]!
@@ -379,7 +381,7 @@ final class Stage {
         }
         if parent.isCorrupt { target.storeBytes(of: 0xEE, as: UInt8.self) }
         parent.readsServed += 1
-        posted.put(.rail(linkRail[read.link]!, [.readCompleted(tag: read.tag, read.link, failure: nil)]))
+        posted.put(.rail(linkRail[read.link]!, .readCompleted(tag: read.tag, read.link, failure: nil)))
     }
 
     private func serveOrigin() {

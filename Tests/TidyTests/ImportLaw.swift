@@ -27,6 +27,8 @@ enum ImportLaw {
         "Memory": ["System"],
         "Digests": ["Artifacts"],
         "Transport": ["Memory", "Artifacts", "System"],
+        "Verbs": ["System"],
+        "TransportVerbs": ["Transport", "Verbs", "System", "Memory", "Artifacts"],
         "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
         "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],

@@ -9,6 +9,8 @@ struct ContractSubject: Sendable, CustomTestStringConvertible {
     let name: String
     /// Whether a far side that stops polling stops our reads (it does not where we read by ourselves).
     var serves = true
+    /// Whether it notices even so, by asking the far side's process whether it lives.
+    var pings = false
     let makeNetwork: @Sendable () -> any ContractNetwork
 
     var testDescription: String { name }

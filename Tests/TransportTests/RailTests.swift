@@ -283,6 +283,6 @@ final class RailHost {
 
 final class EventLog: Sendable {
     private let events = Mutex<[RailEvent]>([])
-    func append(_ more: [RailEvent]) { events.withLock { $0 += more } }
+    func append(_ more: ArraySlice<RailEvent>) { events.withLock { $0 += more } }
     var all: [RailEvent] { events.withLock { $0 } }
 }

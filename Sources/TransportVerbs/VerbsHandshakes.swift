@@ -1,0 +1,251 @@
+import System
+import Transport
+import Verbs
+
+/// An accepted connection that has not said yet who it is.
+final class VerbsHandshake {
+    let socket: WatchedSocket
+    let deadlineNs: UInt64
+    var received: [UInt8] = []
+
+    init(socket: WatchedSocket, deadlineNs: UInt64) {
+        self.socket = socket
+        self.deadlineNs = deadlineNs
+    }
+}
+
+/// How control streams come to be. Nothing is made on the device for a far side that is not admitted.
+extension VerbsTransport {
+    func listen() throws(TransportError) {
+        guard let listen = configuration.listen else { return }
+        guard let place = SocketAddress(hostAndPort: listen), let colon = listen.lastIndex(of: ":") else {
+            throw TransportError(
+                .badAddress, "cannot listen on \(listen): give a numeric host:port, such as 0.0.0.0:7702")
+        }
+        do throws(Errno) {
+            let socket = try Sockets.listen(on: place, kind: .stream, backlog: 256)
+            let port = try Sockets.port(of: socket.raw)
+            let endpoint = endpoints.insert { _ in .listener }!
+            try queue.add(socket.raw, .reading, token: endpoint.token)
+            listener = WatchedSocket(socket, endpoint: endpoint, interest: .reading)
+            address = TransportAddress(kind: .rdma, location: "\(listen[..<colon]):\(port)")
+        } catch {
+            let remedy =
+                error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
+            throw TransportError(
+                error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
+        }
+    }
+
+    // MARK: Outbound
+
+    /// Starts a link; `linkUp` or `linkDown` follows.
+    ///
+    /// - Throws: `.system` at once while the device is lost or its port is down.
+    public func connect(to address: TransportAddress, deadlineNs: UInt64) throws(TransportError) -> LinkID {
+        guard address.kind == .rdma, let place = SocketAddress(hostAndPort: address.location) else {
+            throw TransportError(
+                .badAddress, "cannot connect to \(address): need rdma: with a numeric host and port")
+        }
+        guard !links.isFull else {
+            throw TransportError(.limit, "there are \(links.count) links already; close one first")
+        }
+        guard let session, session.isUsable else {
+            throw TransportError(.system, "cannot connect to \(address): \(unusableReason)")
+        }
+        do throws(Errno) {
+            let descriptor = try Sockets.connect(to: place, kind: .stream)
+            let socket = try watch(descriptor, [.writing])
+            let id = links.insert { id in
+                VerbsLink(
+                    id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
+                    control: stream(socket), state: .connecting, deadlineNs: deadlineNs)
+            }!
+            endpoints[socket.endpoint] = .control(links[id]!)
+            scheduleScan(atNs: deadlineNs)
+            return id
+        } catch {
+            throw failure(error, "cannot connect to \(address)")
+        }
+    }
+
+    private func stream(_ socket: WatchedSocket) -> ControlStream {
+        ControlStream(socket: socket, messageBytesMax: VerbsConfiguration.messageBytesMax + 1)
+    }
+
+    /// Tunes a connection and has it watched; its endpoint is to be set by the caller.
+    private func watch(_ descriptor: consuming FileDescriptor, _ interest: EpollQueue.Interest) throws(Errno)
+        -> WatchedSocket
+    {
+        try Sockets.tune(
+            descriptor.raw, unacknowledgedLimitMs: UInt32(clamping: configuration.progressLimitNs / 1_000_000),
+            receiveBytes: 0, sendBytes: 0)
+        guard let endpoint = endpoints.insert({ _ in .listener }) else {
+            preconditionFailure("endpoints are bounded by links")
+        }
+        do throws(Errno) {
+            try queue.add(descriptor.raw, interest, token: endpoint.token)
+        } catch {
+            endpoints[endpoint] = nil
+            throw error
+        }
+        return WatchedSocket(descriptor, endpoint: endpoint, interest: interest)
+    }
+
+    /// The control connection of an outbound link is connected: say who we are.
+    func greet(_ link: VerbsLink) throws(TransportError) {
+        guard let control = link.control else { return }
+        if let error = Sockets.pendingError(of: control.socket.descriptor.raw) {
+            throw failure(error, "cannot connect to \(link.remote)")
+        }
+        let greeting = HandshakeFrame(
+            .greeting, number: link.nonce, identity: configuration.identity,
+            readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
+        control.queue(greeting.bytes)
+        link.state = .greeted
+        try flushControl(link)
+    }
+
+    /// Takes the accepting side's welcome from the control stream, as soon as it is there.
+    func receiveAnswers(_ link: VerbsLink) throws(TransportError) {
+        guard link.state == .greeted, let control = link.control else { return }
+        switch HandshakeFrame.decode(control.unparsed) {
+        case .incomplete:
+            return
+        case .broken(let why):
+            throw TransportError(.protocolBroken, "no link to \(link.remote): \(why)")
+        case .frame(let frame, let bytes):
+            control.skip(bytes)
+            guard frame.kind != .refusal else {
+                throw .refusal(by: link.remote, detail: frame.detail, own: configuration.identity.cluster)
+            }
+            guard frame.kind == .welcome, let peer = frame.identity else {
+                throw TransportError(.protocolBroken, "no link to \(link.remote): its handshake is out of order")
+            }
+            guard peer.cluster == configuration.identity.cluster else {
+                throw .wrongCluster(link.remote, own: configuration.identity.cluster)
+            }
+            guard configuration.authenticator.admits(peer, inbound: false) else {
+                throw .notAdmitted(link.remote, peer)
+            }
+            link.peer = peer
+            link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
+            try offer(link)
+        }
+    }
+
+    // MARK: Inbound
+
+    func accept() {
+        guard let listener else { return }
+        // Bounded: others have their turn too.
+        for _ in 0..<16 {
+            guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening() }
+            do throws(Errno) {
+                guard let descriptor = try Sockets.accept(listener.descriptor.raw) else { return }
+                let socket = try watch(descriptor, [.reading])
+                let deadlineNs = nowNs + configuration.handshakeLimitNs
+                endpoints[socket.endpoint] = .handshake(VerbsHandshake(socket: socket, deadlineNs: deadlineNs))
+                handshakesPending += 1
+                scheduleScan(atNs: deadlineNs)
+            } catch {
+                counters.handshakesRefused += 1
+                if error.isOutOfDescriptors { return pauseListening() }
+            }
+        }
+    }
+
+    /// Reads the first bytes of an accepted connection and finds out who it is.
+    func receiveHandshake(_ handshake: VerbsHandshake) {
+        let most = HandshakeFrame.headBytes + HandshakeFrame.bodyBytesMax
+        let room = most - handshake.received.count
+        let (result, bytes) = withUnsafeTemporaryAllocation(byteCount: max(room, 1), alignment: 1) {
+            buffer -> (SocketTransfer, [UInt8]) in
+            counters.syscalls += 1
+            let result = Sockets.receive(handshake.socket.descriptor.raw, into: buffer)
+            if case .moved(let count) = result { return (result, Array(buffer[..<count])) }
+            return (result, [])
+        }
+        switch result {
+        case .wouldBlock: return
+        case .ended, .failed: return refuse(handshake, nil)
+        case .moved: handshake.received += bytes
+        }
+        switch handshake.received.withUnsafeBytes({ HandshakeFrame.decode($0) }) {
+        case .incomplete:
+            if handshake.received.count >= most { refuse(handshake, .protocolBroken) }
+        case .broken:
+            refuse(handshake, .protocolBroken)
+        case .frame(let frame, let count):
+            // The connecting side says no more before it is answered.
+            guard count == handshake.received.count, frame.kind == .greeting else {
+                return refuse(handshake, .protocolBroken)
+            }
+            welcome(handshake, frame)
+        }
+    }
+
+    private func welcome(_ handshake: VerbsHandshake, _ frame: HandshakeFrame) {
+        guard let peer = frame.identity else { return refuse(handshake, .protocolBroken) }
+        guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
+        guard configuration.authenticator.admits(peer, inbound: true) else {
+            return refuse(handshake, .accessDenied)
+        }
+        // A nonce seen before is a repeated (late, copied) greeting.
+        guard !links.all.contains(where: { $0.nonce == frame.number }) else {
+            return refuse(handshake, .protocolBroken)
+        }
+        guard session?.isUsable == true else { return refuse(handshake, .system) }
+        guard !links.isFull else { return refuse(handshake, .limit) }
+        let id = links.insert { id in
+            VerbsLink(
+                id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
+                control: stream(handshake.socket), state: .welcomed, deadlineNs: handshake.deadlineNs)
+        }!
+        let link = links[id]!
+        link.peer = peer
+        link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
+        handshakesPending -= 1
+        endpoints[handshake.socket.endpoint] = .control(link)
+        let answer = HandshakeFrame(
+            .welcome, number: RandomNumber.make(), identity: configuration.identity,
+            readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
+        link.control?.queue(answer.bytes)
+        attempt(link) { () throws(TransportError) in try flushControl(link) }
+    }
+
+    /// Ends an accepted connection that becomes no link, saying why when there is a reason to be told.
+    func refuse(_ handshake: VerbsHandshake, _ reason: TransportError.Code?) {
+        if let reason {
+            let bytes = HandshakeFrame(.refusal, detail: reason.rawValue).bytes
+            // Best effort: a connection this young has room for it.
+            bytes.withUnsafeBytes { _ = Sockets.send(handshake.socket.descriptor.raw, $0) }
+        }
+        counters.handshakesRefused += 1
+        handshakesPending -= 1
+        drop(handshake.socket)
+    }
+
+    /// Stops watching a socket; it closes when its last owner lets it go, which is now.
+    func drop(_ socket: WatchedSocket) {
+        queue.remove(socket.descriptor.raw)
+        endpoints[socket.endpoint] = nil
+    }
+
+    /// Leaves further connections in the kernel's queue until there is room for them again.
+    func pauseListening() {
+        guard let listener else { return }
+        if !isListenerPaused {
+            isListenerPaused = true
+            try? queue.change(listener.descriptor.raw, [], token: listener.endpoint.token)
+        }
+        scheduleScan(atNs: nowNs + Self.listenerPauseNs)
+    }
+
+    func resumeListening() {
+        guard isListenerPaused, let listener else { return }
+        guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening() }
+        isListenerPaused = false
+        try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
+    }
+}
