@@ -114,8 +114,8 @@ let package = Package(
         .executableTarget(
             name: "bench-rdma",
             dependencies: [
-                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP",
-                "Workers",
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+                "Verbs", "Workers",
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
@@ -130,12 +130,12 @@ let package = Package(
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
-            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "Rails", "System"]
+            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble", "Rails", "System"]
         ),
         .target(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
             swiftSettings: strict),
-        tests("Verbs", ["Verbs", "VerbsDouble", "System"]),
+        tests("Verbs", ["Verbs", "VerbsDouble", "CVerbs", "System"]),
         tests("Storage", ["Storage", "Workers", "System"]),
         .target(
             name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",

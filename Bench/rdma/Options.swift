@@ -29,6 +29,10 @@ struct Options {
     var messageBytes = 1 << 20
     /// Bytes of the reads that a piece is cut into; nil for what the transport prefers.
     var readBytes: UInt32?
+    /// Bytes of the READs that a verbs transport cuts a read into; nil for its own choice.
+    var workRequestBytes: UInt32?
+    /// Whether a verbs transport leases exports by windows, whatever the device was found to enforce of them.
+    var leasesByWindow = false
     /// Pieces on their way at a time.
     var depth = 16
     /// Queue pairs, or TCP data streams, of the link.
@@ -45,6 +49,7 @@ struct Options {
         bench-rdma serve [--transport tcp|local|rdma] [--device NAME] [--address PLACE] and the reader's sizes
         bench-rdma read --address KIND:PLACE [--device NAME] [--message-bytes N] [--depth N] [--queue-pairs N]
                         [--read-bytes N] [--pieces N] [--warm-up N] [--lease run|piece] [--verify] [--limit-seconds N]
+                        [--work-request-bytes N] [--windows]
         bench-rdma count [--pieces N] [--message-bytes N] [--depth N]
         """
 
@@ -66,9 +71,14 @@ struct Options {
             options.lease = .piece
         }
         while let option = rest.popFirst() {
-            if option == "--verify" {
+            switch option {
+            case "--verify":
                 options.verifies = true
                 continue
+            case "--windows":
+                options.leasesByWindow = true
+                continue
+            default: break
             }
             guard let value = rest.popFirst() else { throw OptionError("\(option) needs a value") }
             try options.set(option, value)
@@ -100,6 +110,7 @@ struct Options {
         case "--device": device = value
         case "--message-bytes": messageBytes = try number()
         case "--read-bytes": readBytes = UInt32(clamping: try number())
+        case "--work-request-bytes": workRequestBytes = UInt32(clamping: try number())
         case "--depth": depth = try number()
         case "--queue-pairs": queuePairs = try number()
         case "--pieces": pieces = try number()

@@ -5,6 +5,8 @@ import System
 import Transport
 import TransportLocal
 import TransportTCP
+import TransportVerbs
+import Verbs
 
 /// One side of a run: its memory, its rail, and the end it waits for.
 ///
@@ -47,7 +49,21 @@ final class Side: Sendable {
                 transport: { () throws(TransportError) in
                     try LocalTransport(LocalConfiguration(identity: identity, listenPath: place))
                 }, sink: sink)
-        case .rdma, .simulated:
+        case .rdma:
+            let library = try VerbsLibrary.load()
+            started = try RailHandle.start(
+                rail, memory: [region],
+                transport: { () throws(TransportError) in
+                    var configuration = VerbsConfiguration(
+                        identity: identity, device: options.device.isEmpty ? nil : options.device, listen: place)
+                    configuration.lanes = options.queuePairs
+                    configuration.reverseLanes = 0
+                    configuration.readsPerLinkMax = max(configuration.readsPerLinkMax, options.depth)
+                    if options.leasesByWindow { configuration.lease = .window }
+                    if let bytes = options.workRequestBytes { configuration.workRequestBytes = bytes }
+                    return try VerbsTransport(configuration, library: library)
+                }, sink: sink)
+        case .simulated:
             throw OptionError("\(options.transport) cannot be measured by this build")
         }
         self.rail.withLock { $0 = started }

@@ -21,10 +21,15 @@ extension VerbsTransport {
         if let control = link.control { drop(control.socket) }
         link.control = nil
         link.bindsPending = 0
-        for lane in link.lanes { for work in lane.unlist() { end(work, of: link, .linkClosed) } }
+        giveUpListed(link)
         if wasUp || !link.isRaising { failLanes(link) }
         scheduleScan(atNs: link.drainDeadlineNs)
         buryWhenDrained(link)
+    }
+
+    /// What waits for a doorbell that will not be rung ends.
+    func giveUpListed(_ link: VerbsLink) {
+        for lane in link.lanes { for work in lane.unlist() { end(work, of: link, .linkClosed) } }
     }
 
     private func failLanes(_ link: VerbsLink) {

@@ -20,6 +20,7 @@ final class VerbsExport {
     }
 
     var id = ExportID(0)
+    var lengthBytes: UInt64 = 0
     var state = State.alive
     /// An exact region of its own; or the mapping and region of a file.
     var region: MemoryRegion?
@@ -66,8 +67,12 @@ extension VerbsTransport {
                 case .file(let descriptor, let range):
                     try lease(descriptor, range, to: export, target, domain)
                 }
+            guard target.state == .up else {
+                throw TransportError(.linkClosed, "the link to \(target.name) has just ended")
+            }
             target.exports[export.id.value] = export
             exportLinks[export.id] = link
+            export.lengthBytes = key.lengthBytes
             return Export(id: export.id, key: key.key)
         } catch {
             export.release()
@@ -186,8 +191,8 @@ extension VerbsTransport {
     /// The reader has stopped, or says so.
     func stopped(_ export: UInt64, readBytes: UInt64, _ link: VerbsLink) {
         guard let entry = link.exports[export], case .stopping = entry.state else { return }
-        // As the reader tells it: this side's device reads without a word.
-        counters.sentBytes += readBytes
+        // As the reader tells it, within reason: this side's device reads without a word.
+        counters.sentBytes += min(readBytes, entry.lengthBytes)
         if readBytes > 0 { counters.readsServed += 1 }
         end(entry, link)
     }

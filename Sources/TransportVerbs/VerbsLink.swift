@@ -113,6 +113,24 @@ final class VerbsLink {
     /// Whether an export of the far side may be read no more, as far as we remember.
     func isOver(_ export: UInt64) -> Bool { overSet.contains(export) || sources[export]?.isStopping == true }
 
+    // By value, out and in again: changing an entry in its place allocates.
+
+    /// A read of an export of the far side is posted.
+    func beginRead(of export: UInt64) {
+        var source = sources[export] ?? ReadSource()
+        source.readsOut += 1
+        sources[export] = source
+    }
+
+    /// A posted read of an export has ended; whether the far side wants the export back.
+    func endRead(of export: UInt64, readBytes: UInt32) -> Bool {
+        guard var source = sources[export] else { return false }
+        source.readsOut -= 1
+        source.readBytes += UInt64(readBytes)
+        sources[export] = source
+        return source.isStopping
+    }
+
     /// Remembers that an export of the far side is over.
     func forget(source export: UInt64) {
         sources[export] = nil

@@ -101,7 +101,7 @@ extension VerbsTransport {
                 link: link.id, tag: read.tag, export: key.export, lengthBytes: read.lengthBytes, left: count,
                 failure: nil))
         link.readsPosted += 1
-        link.sources[key.export, default: ReadSource()].readsOut += 1
+        link.beginRead(of: key.export)
         requestsOutstanding += count
         local = firstLocal
         for turn in 0..<spread {
@@ -122,6 +122,8 @@ extension VerbsTransport {
                 local = next
             }
         }
+        // A lane that did not take a full list has ended the link: what was listed since then goes with it.
+        if link.state == .draining { giveUpListed(link) }
         return true
     }
 
@@ -140,6 +142,7 @@ extension VerbsTransport {
         }
         counters.syscalls += 1
         counters.doorbells += 1
+        counters.workRequests += UInt64(lane.list.count)
         guard let failed = lane.ring() else { return }
         for work in failed.unposted { end(work, of: link, .linkClosed) }
         takeDown(link, TransportError(.system, "the link to \(link.name) is of no use: \(failed.failure)"))
@@ -151,25 +154,23 @@ extension VerbsTransport {
     func takeCompletions() {
         guard let session else { return }
         var isEmpty = true
-        withUnsafeTemporaryAllocation(of: WorkCompletion.self, capacity: 64) { batch in
-            // Bounded: reads posted meanwhile may not keep the rail here.
-            for _ in 0..<64 {
-                let count = session.pollCompletions(into: batch)
-                if count > 0 {
-                    isEmpty = false
-                    for completion in batch[..<count] { take(completion) }
-                }
-                if count == batch.count { continue }
-                if isArmed { break }
-                emptyPolls += 1
-                if !isEmpty { emptyPolls = 0 }
-                guard requestsOutstanding > 0, emptyPolls >= configuration.spinPolls else { break }
-                // Armed, and looked at once more: what came in between raises no event.
-                guard session.arm() else { break }
-                counters.syscalls += 1
-                isArmed = true
-                emptyPolls = 0
+        // Bounded: reads posted meanwhile may not keep the rail here.
+        for _ in 0..<64 {
+            let count = session.pollCompletions(into: completed)
+            if count > 0 {
+                isEmpty = false
+                for completion in completed[..<count] { take(completion) }
             }
+            if count == completed.count { continue }
+            if isArmed { break }
+            emptyPolls += 1
+            if !isEmpty { emptyPolls = 0 }
+            guard requestsOutstanding > 0, emptyPolls >= configuration.spinPolls else { break }
+            // Armed, and looked at once more: what came in between raises no event.
+            guard session.arm() else { break }
+            counters.syscalls += 1
+            isArmed = true
+            emptyPolls = 0
         }
     }
 
@@ -203,10 +204,9 @@ extension VerbsTransport {
             let read = reads[place]
             reads.remove(place)
             link.readsPosted -= 1
-            link.sources[read.export]?.readsOut -= 1
-            if read.failure == nil { link.sources[read.export]?.readBytes += UInt64(read.lengthBytes) }
+            let isStopping = link.endRead(of: read.export, readBytes: read.failure == nil ? read.lengthBytes : 0)
             complete(read.link, tag: read.tag, read.failure)
-            if link.sources[read.export]?.isStopping == true { acknowledgeWhenStopped(read.export, link) }
+            if isStopping { acknowledgeWhenStopped(read.export, link) }
         case .probe(let place):
             probeEnded(link, lane: place, failure)
         case .bind(let export):

@@ -8,8 +8,8 @@ extension VerbsTransport {
 
     func scan() {
         nextScanNs = nil
-        for endpoint in endpoints.all {
-            guard case .handshake(let handshake) = endpoint else { continue }
+        for place in 0..<endpoints.placesCount {
+            guard case .handshake(let handshake)? = endpoints[place: place] else { continue }
             if nowNs >= handshake.deadlineNs {
                 refuse(handshake, nil)
             } else {
@@ -18,7 +18,9 @@ extension VerbsTransport {
         }
         resumeListening()
         scanDevice()
-        for link in links.all { scan(link) }
+        for place in 0..<links.placesCount {
+            if let link = links[place: place] { scan(link) }
+        }
     }
 
     private func scanDevice() {

@@ -58,6 +58,10 @@ public final class VerbsTransport: PieceTransport {
     var happenings = Happenings()
     var dirty: [VerbsLink] = []
     var resumable: [VerbsLink] = []
+    /// The links one of these lists held when its turn came; empty otherwise.
+    private var turn: [VerbsLink] = []
+    /// Completions just polled.
+    let completed = UnsafeMutableBufferPointer<WorkCompletion>.allocate(capacity: 64)
     /// Lanes with requests that wait for the doorbell.
     var ringable: [VerbsLane] = []
     var ready: [EpollQueue.Ready] = []
@@ -100,6 +104,7 @@ public final class VerbsTransport: PieceTransport {
         leasesByWindow = configuration.lease == .window || enforcement?.mechanism == .window
         capabilities = TransportCapabilities(
             kind: .rdma, readBytesMax: VerbsConfiguration.readBytesMax,
+            readBytesPreferred: VerbsConfiguration.readBytesMax,
             readsPerLinkMax: configuration.readsPerLinkMax,
             exportsPerLinkMax: configuration.exportsPerLinkMax,
             messageBytesMax: VerbsConfiguration.messageBytesMax,
@@ -122,6 +127,7 @@ public final class VerbsTransport: PieceTransport {
 
     deinit {
         precondition(isShutDown || links.count == 0, "a verbs transport was dropped with links; call shutdown first")
+        completed.deallocate()
     }
 
     private func watch(_ descriptor: CInt, _ endpoint: Endpoint) throws(Errno) {
@@ -204,13 +210,13 @@ public final class VerbsTransport: PieceTransport {
         var handed = happenings.deliver(limit: limit, into: &events)
         ringDoorbells()
         flushDirty()
-        let unfinished = resumable
-        resumable = []
-        for link in unfinished {
+        swap(&resumable, &turn)
+        for link in turn {
             link.isResumable = false
             guard links[link.id] != nil, link.state != .draining else { continue }
             handed += receiveMessages(link, limit: limit - handed, parseOnly: true, into: &events)
         }
+        turn.removeAll(keepingCapacity: true)
         takeCompletions()
         handed += attendEndpoints(limit: limit - handed, into: &events)
         // What came in may have made something to send or to post: within the same turn.
@@ -252,13 +258,13 @@ public final class VerbsTransport: PieceTransport {
 
     private func flushDirty() {
         guard !dirty.isEmpty else { return }
-        let waiting = dirty
-        dirty = []
-        for link in waiting {
+        swap(&dirty, &turn)
+        for link in turn {
             link.isDirty = false
             guard links[link.id] != nil, link.state != .draining else { continue }
             attempt(link) { () throws(TransportError) in try self.flushControl(link) }
         }
+        turn.removeAll(keepingCapacity: true)
     }
 
     /// Runs a step of a link; its failure takes the link down.

@@ -2,8 +2,8 @@ import CVerbs
 
 /// Where requests' ends arrive, with a descriptor that wakes a sleeping poller.
 ///
-/// One thread polls it. To sleep: `arm`, poll once more (what came before arming wakes nobody), wait for `descriptor` to
-/// become readable, `consumeEvents`, poll.
+/// One thread polls it. To sleep: `arm`, poll once more (what came before arming wakes nobody), wait for `descriptor`
+/// to become readable, `consumeEvents`, poll.
 public struct CompletionQueue: ~Copyable, @unchecked Sendable {
     // Safety: the library's objects may be used from any thread; `raw` is the handle's.
     @usableFromInline let raw: UnsafeMutablePointer<ibv_cq>

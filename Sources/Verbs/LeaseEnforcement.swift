@@ -60,8 +60,8 @@ public struct LeaseEnforcement: Hashable, Sendable, CustomStringConvertible {
         self.regions = regions
     }
 
-    /// How leases are granted: by windows where those enforce everything, else by exact regions where those do; nil: not
-    /// at all, and the device may not serve.
+    /// How leases are granted: by windows where those enforce everything, else by exact regions where those do; nil:
+    /// not at all, and the device may not serve.
     public var mechanism: Mechanism? {
         if let windows, windows.isComplete { return .window }
         return regions.isComplete ? .exactRegion : nil

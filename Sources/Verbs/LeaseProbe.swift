@@ -1,10 +1,11 @@
-/// Finds out what a device enforces of a lease, by breaking leases over loop-back connections and looking at what happens.
+/// Finds out what a device enforces of a lease, by breaking leases over loop-back connections and looking at what
+/// happens.
 ///
-/// Every break is tried on a queue pair of its own, since being refused ends a connection, and counts as refused only when
-/// the serving side says so: a lost packet proves nothing. A control READ that must succeed comes first.
+/// Every break is tried on a queue pair of its own, since being refused ends a connection, and counts as refused only
+/// when the serving side says so: a lost packet proves nothing. A control READ that must succeed comes first.
 public enum LeaseProbe {
-    /// Probes a port that is active. Blocks: some milliseconds as a rule, at most about a minute on a device that answers
-    /// nothing. Uses some 64 KiB of memory and gives everything back.
+    /// Probes a port that is active. Blocks: some milliseconds as a rule, at most about a minute on a device that
+    /// answers nothing. Uses some 64 KiB of memory and gives everything back.
     ///
     /// `gid`: the address to send from; nil on InfiniBand without one. Throws `unreachable` when the port cannot reach
     /// itself, and what the device throws when it has no resources left.

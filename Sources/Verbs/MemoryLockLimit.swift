@@ -3,8 +3,9 @@ import System
 
 /// How much memory this process may pin for devices: a check before use, since devices say only ENOMEM.
 ///
-/// The kernel counts each registration, so memory registered with two devices counts twice. A container's process that is
-/// not root has no use of an added IPC_LOCK capability, and none inside a user namespace: the limit holds for both.
+/// The kernel counts each registration, so memory registered with two devices counts twice. A container's process
+/// that is not root has no use of an added IPC_LOCK capability, and none inside a user namespace: the limit holds for
+/// both.
 public struct MemoryLockLimit: Hashable, Sendable {
     /// The limit in force; nil: none.
     public let limitBytes: UInt64?
@@ -22,7 +23,8 @@ public struct MemoryLockLimit: Hashable, Sendable {
 
     /// What holds for this process now: `RLIMIT_MEMLOCK`, CAP_IPC_LOCK, VmPin.
     public static func current() -> MemoryLockLimit {
-        // The call cannot fail for a limit that exists; were it to, the limit is unknown and the device has the last word.
+        // The call cannot fail for a limit that exists; were it to, the limit is unknown and the device has the last
+        // word.
         let limitBytes = (try? ResourceLimit.lockedMemory.values())?.soft
         return MemoryLockLimit(
             limitBytes: limitBytes, isLifted: martlet_verbs_locks_freely() == 1,
@@ -37,8 +39,8 @@ public struct MemoryLockLimit: Hashable, Sendable {
         let already = pinnedBytes == 0 ? "" : " and \(ByteText(pinnedBytes)) are pinned already"
         return VerbsError(
             .memoryLock,
-            "cannot register \(ByteText(bytes)) with \(device): the memlock limit (\(ByteText(limitBytes))) is too low for "
-                + "pinned memory\(already); raise it (LimitMEMLOCK=infinity, docker --ulimit memlock=-1)")
+            "cannot register \(ByteText(bytes)) with \(device): the memlock limit (\(ByteText(limitBytes))) is too low "
+                + "for pinned memory\(already); raise it (LimitMEMLOCK=infinity, docker --ulimit memlock=-1)")
     }
 }
 
@@ -50,7 +52,7 @@ struct ByteText: CustomStringConvertible {
 
     var description: String {
         for (unit, shift) in [("GiB", 30), ("MiB", 20), ("KiB", 10)] as [(String, UInt64)] where bytes >> shift > 0 {
-            let tenths = (bytes >> (shift - 10)) * 10 >> 10
+            let tenths = ((bytes >> (shift - 10)) * 10) >> 10
             return tenths % 10 == 0 ? "\(tenths / 10) \(unit)" : "\(tenths / 10).\(tenths % 10) \(unit)"
         }
         return "\(bytes) bytes"

@@ -24,12 +24,20 @@ public struct MemoryAccess: OptionSet, Hashable, Sendable {
 /// Memory that a device may reach: pinned, with a key for our requests and one for those of others.
 ///
 /// The memory must stay mapped while the region is open: the kernel keeps the pages, and unmapping frees nothing.
-public struct MemoryRegion: ~Copyable, Sendable {
-    let handle: Handle<ibv_mr>
+///
+/// Nothing is made from a region, so it needs no shared handle: registering costs no allocation but the library's own.
+public struct MemoryRegion: ~Copyable, @unchecked Sendable {
+    // Safety: libibverbs' objects may be used from any thread; this value has one owner, who releases it.
+    let raw: UnsafeMutablePointer<ibv_mr>
+    /// Held, so that the domain is released after its regions.
+    private let domain: Handle<ibv_pd>
+    private let calls: VerbsCalls
+    private let deviceName: String
+    private var isOpen = true
     /// The key in our own requests.
-    public var localKey: UInt32 { handle.raw.pointee.lkey }
+    public var localKey: UInt32 { raw.pointee.lkey }
     /// The key in others' requests.
-    public var remoteKey: UInt32 { handle.raw.pointee.rkey }
+    public var remoteKey: UInt32 { raw.pointee.rkey }
     /// How long it is.
     public var lengthBytes: Int { length }
     private let length: Int
@@ -38,11 +46,12 @@ public struct MemoryRegion: ~Copyable, Sendable {
     private let granted: MemoryAccess
 
     /// The address requests name its first byte by.
-    public var address: UInt64 { UInt64(UInt(bitPattern: handle.raw.pointee.addr)) }
+    public var address: UInt64 { UInt64(UInt(bitPattern: raw.pointee.addr)) }
 
     /// Registers mapped memory (ibv_reg_mr(3)). Pins it, and touches what is not touched yet: slow for fresh memory.
     ///
-    /// Throws `memoryLock` where the limit on pinned memory is too low, `exhausted` where the device has no region left.
+    /// Throws `memoryLock` where the limit on pinned memory is too low, `exhausted` where the device has no region
+    /// left.
     public init(
         in domain: borrowing ProtectionDomain, base: UnsafeMutableRawPointer, lengthBytes: Int, access: MemoryAccess
     ) throws(VerbsError) {
@@ -66,8 +75,9 @@ public struct MemoryRegion: ~Copyable, Sendable {
         self.init(raw, lengthBytes: lengthBytes, access: granted, in: domain)
     }
 
-    /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is what
-    /// requests name its first byte by. Throws `unsupported` where library, kernel, driver or either device cannot.
+    /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is
+    /// what requests name its first byte by. Throws `unsupported` where library, kernel, driver or either device
+    /// cannot.
     public init(
         in domain: borrowing ProtectionDomain, dmaBuf descriptor: CInt, offsetBytes: UInt64, lengthBytes: Int,
         virtualAddress: UInt64, access: MemoryAccess
@@ -90,16 +100,34 @@ public struct MemoryRegion: ~Copyable, Sendable {
         _ raw: UnsafeMutablePointer<ibv_mr>, lengthBytes: Int, access: MemoryAccess,
         in domain: borrowing ProtectionDomain
     ) {
-        let calls = domain.calls
+        self.raw = raw
+        self.domain = domain.handle
+        calls = domain.calls
+        deviceName = domain.deviceName
         length = lengthBytes
         granted = access
-        handle = Handle(
-            raw, name: "a region of \(domain.deviceName)", parents: [domain.handle], call: "ibv_dereg_mr"
-        ) { calls.table.dereg_mr($0) }
     }
 
     /// Revokes its keys and unpins it: once this returns, requests with its remote key fail at the other end.
-    public consuming func close() throws(VerbsError) { try handle.close() }
+    ///
+    /// After a failure it is tried once more as the value is let go.
+    public consuming func close() throws(VerbsError) {
+        let result = calls.table.dereg_mr(raw)
+        if result == 0 {
+            isOpen = false
+            return
+        }
+        let number = VerbsError.number(result)
+        guard number == EBUSY else {
+            throw .failed("cannot close a region of \(deviceName)", "ibv_dereg_mr", errno: number)
+        }
+        throw VerbsError(
+            .invalid, "cannot close a region of \(deviceName) yet: a window is bound to it",
+            cause: .init(number, "ibv_dereg_mr"))
+    }
+
+    // A failure here has nobody to tell: the process keeps the region until the device is closed or it ends.
+    deinit { if isOpen { _ = calls.table.dereg_mr(raw) } }
 
     private static func failure(_ number: CInt, _ call: String, bytes: Int, on device: String) -> VerbsError {
         if number == ENOMEM || number == EAGAIN || number == EPERM,
@@ -110,7 +138,7 @@ public struct MemoryRegion: ~Copyable, Sendable {
         if number == EFAULT {
             return VerbsError(
                 .invalid,
-                "cannot register \(ByteText(UInt64(bytes))) with \(device): the memory is not mapped, or not for writing",
+                "cannot register \(ByteText(UInt64(bytes))) with \(device): the memory is not mapped, or not writable",
                 cause: .init(number, call))
         }
         return .failed("cannot register \(ByteText(UInt64(bytes))) with \(device)", call, errno: number)

@@ -56,7 +56,8 @@ struct ProbeBench: ~Copyable {
         case write(offset: Int, key: UInt32)
     }
 
-    /// A fresh connection whose serving side belongs to a domain. It admits WRITEs, so that what refuses one is the key.
+    /// A fresh connection whose serving side belongs to a domain. It admits WRITEs, so that what refuses one is the
+    /// key.
     func connect(in domain: borrowing ProtectionDomain) throws(VerbsError) -> Pair {
         let server = try QueuePair(in: domain, on: queue, sendRequestsMax: 4)
         let reader = try QueuePair(in: readerDomain, on: queue, sendRequestsMax: 4)

@@ -20,6 +20,7 @@ public struct ProtectionDomain: ~Copyable, Sendable {
         ) { calls.table.dealloc_pd($0) }
     }
 
-    /// Releases it. Throws `invalid` while a queue pair, region or window of it is open: it is then released after that.
+    /// Releases it. Throws `invalid` while a queue pair, region or window of it is open: it is then released after
+    /// that.
     public consuming func close() throws(VerbsError) { try handle.close() }
 }

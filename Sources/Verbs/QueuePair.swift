@@ -2,9 +2,10 @@ import CVerbs
 
 /// One end of a reliable connection.
 ///
-/// Can transition: `reset` → `initialised` → `readyToReceive` → `readyToSend`; from any state to `failed` (by the device,
-/// or by `fail`) and to `reset`. Only `failed` completes what is posted, as flushed; `reset` forgets it without a word,
-/// so drain first. Destroying is no fence: what is posted must have completed before its memory is used again.
+/// Can transition: `reset` → `initialised` → `readyToReceive` → `readyToSend`; from any state to `failed` (by the
+/// device, or by `fail`) and to `reset`. Only `failed` completes what is posted, as flushed; `reset` forgets it
+/// without a word, so drain first. Destroying is no fence: what is posted must have completed before its memory is
+/// used again.
 public struct QueuePair: ~Copyable, @unchecked Sendable {
     // Safety: the library's objects may be used from any thread; `raw` is the handle's.
     @usableFromInline let raw: UnsafeMutablePointer<ibv_qp>

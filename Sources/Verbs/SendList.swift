@@ -2,8 +2,8 @@ import CVerbs
 
 /// Requests to be posted with one ringing of the doorbell: linked, in one piece of memory, reused for ever.
 ///
-/// Of the owner's one thread. Nothing here allocates after creation. A completion comes for a request that is signalled,
-/// and for any that fails; a signalled one vouches for those before it on the same queue pair.
+/// Of the owner's one thread. Nothing here allocates after creation. A completion comes for a request that is
+/// signalled, and for any that fails; a signalled one vouches for those before it on the same queue pair.
 public struct SendList: ~Copyable, @unchecked Sendable {
     // Safety: memory of its own, reached through the one owner.
     @usableFromInline let requests: UnsafeMutablePointer<ibv_send_wr>
@@ -84,7 +84,7 @@ public struct SendList: ~Copyable, @unchecked Sendable {
         lengthBytes: UInt64, access: MemoryAccess = .remoteRead, id: UInt64, isSignaled: Bool
     ) {
         martlet_wr_bind(
-            next(), id, window.raw, newKey, region.handle.raw, address, lengthBytes, access.rawValue,
+            next(), id, window.raw, newKey, region.raw, address, lengthBytes, access.rawValue,
             isSignaled ? IBV_SEND_SIGNALED.rawValue : 0)
         binds += 1
     }

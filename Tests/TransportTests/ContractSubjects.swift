@@ -10,9 +10,10 @@ extension ContractSubject {
     /// Every transport passes the contract suite, bare and behind a decorator without faults.
     ///
     /// `MARTLET_CONTRACT` keeps those whose name begins with its text: to look at one transport alone.
-    static let all: [ContractSubject] = ([tcp, local, simulated] + rdma).flatMap { [$0, faultless($0)] }.filter {
-        $0.name.hasPrefix(ProcessInfo.processInfo.environment["MARTLET_CONTRACT"] ?? "")
-    }
+    static let all: [ContractSubject] = ([tcp, local, simulated] + verbsDouble + rdma).flatMap { [$0, faultless($0)] }
+        .filter {
+            $0.name.hasPrefix(ProcessInfo.processInfo.environment["MARTLET_CONTRACT"] ?? "")
+        }
 
     static func faultless(_ subject: ContractSubject) -> ContractSubject {
         ContractSubject(name: "\(subject.name), faultless", serves: subject.serves, pings: subject.pings) {

@@ -4,6 +4,7 @@ import System
 import Transport
 import TransportVerbs
 import Verbs
+import VerbsDouble
 
 extension ContractSubject {
     /// Real devices, where there are any, with each kind of lease; with `MARTLET_RDMA=required` there have to be.
@@ -11,11 +12,22 @@ extension ContractSubject {
         let isRequired = ProcessInfo.processInfo.environment["MARTLET_RDMA"] == "required"
         guard isRequired || !VerbsNetwork.places.isEmpty else { return [] }
         return [
-            ContractSubject(name: "rdma", serves: false, pings: true) { VerbsNetwork(.probed) },
-            ContractSubject(name: "rdma, regions", serves: false, pings: true) { VerbsNetwork(.region) },
-            ContractSubject(name: "rdma, windows", serves: false, pings: true) { VerbsNetwork(.window) },
+            verbs("rdma") { VerbsNetwork(.probed) },
+            verbs("rdma, regions") { VerbsNetwork(.region) },
+            verbs("rdma, windows") { VerbsNetwork(.window) },
         ]
     }()
+
+    /// The same transport on a device that is played.
+    static let verbsDouble: [ContractSubject] = [
+        verbs("verbs double") { VerbsNetwork(.probed, double: VerbsDouble()) },
+        verbs("verbs double, regions") { VerbsNetwork(.region, double: VerbsDouble()) },
+    ]
+
+    private static func verbs(_ name: String, _ make: @escaping @Sendable () -> any ContractNetwork) -> ContractSubject
+    {
+        ContractSubject(name: name, serves: false, pings: true, makeNetwork: make)
+    }
 }
 
 /// Hosts on the RDMA devices of this machine, one after the other.
@@ -41,15 +53,26 @@ final class VerbsNetwork: ContractNetwork {
     }()
 
     private let lease: VerbsConfiguration.Lease
+    private let library: VerbsLibrary?
+    /// Kept: its devices live as long as it does.
+    private let double: VerbsDouble?
+    private let places: [Place]
     private var count = 0
 
-    init(_ lease: VerbsConfiguration.Lease) { self.lease = lease }
+    init(_ lease: VerbsConfiguration.Lease, double: VerbsDouble? = nil) {
+        self.lease = lease
+        self.double = double
+        library = double?.library ?? Self.library
+        places =
+            double == nil
+            ? Self.places : ["double0", "double1"].map { Place(device: $0, address: "127.0.0.1") }
+    }
 
     func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
-        guard let library = Self.library, !Self.places.isEmpty else {
+        guard let library, !places.isEmpty else {
             throw TransportError(.system, "RDMA is required, and no device is usable here")
         }
-        let place = Self.places[count % Self.places.count]
+        let place = places[count % places.count]
         count += 1
         var configuration = VerbsConfiguration(
             identity: identity, device: place.device, listen: "\(place.address):0")
@@ -65,7 +88,7 @@ final class VerbsNetwork: ContractNetwork {
     }
 
     var deadAddress: TransportAddress {
-        TransportAddress(kind: .rdma, location: "\(Self.places.first?.address ?? "127.0.0.1"):1")
+        TransportAddress(kind: .rdma, location: "\(places.first?.address ?? "127.0.0.1"):1")
     }
     var foreignAddress: TransportAddress { TransportAddress(kind: .tcp, location: "127.0.0.1:1") }
     func nowNs() -> UInt64 { MonotonicClock.nowNs() }

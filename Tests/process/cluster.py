@@ -178,11 +178,13 @@ class Origin(Process):
 class Cluster:
     """Manager, scheduler, seeds and peers; use as a context manager."""
 
-    def __init__(self, name: str = "test", keep: bool = False, **environment):
+    def __init__(self, name: str = "test", keep: bool = False, host: str = "127.0.0.1", **environment):
+        """A cluster of which nothing runs yet; its servers listen on `host`."""
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix=f"martlet-{name}-"))
         self.keep = keep
         self.name = name
         self.environment = environment
+        self.host = self.manager_host = host
         self.processes = []
         self.commands = []
         self.martlet = executable()
@@ -226,10 +228,12 @@ class Cluster:
         env.update(HOME=str(self.directory), MARTLET_CLUSTER_NAME=self.name, MARTLET_PEER_MIN_FREE="0")
         if self.origin:
             env["HF_ENDPOINT"] = self.origin.url
+        if self.host != "127.0.0.1":
+            env["MARTLET_TLS_INSECURE"] = "true"
         if self.manager_port:
-            env["MARTLET_MANAGER_ADDRESSES"] = f"127.0.0.1:{self.manager_port}"
+            env["MARTLET_MANAGER_ADDRESSES"] = f"{self.manager_host}:{self.manager_port}"
         if self.static_scheduler and self.scheduler_port:
-            env["MARTLET_PEER_SCHEDULERS"] = f"127.0.0.1:{self.scheduler_port}"
+            env["MARTLET_PEER_SCHEDULERS"] = f"{self.host}:{self.scheduler_port}"
         env.update(self.environment)
         env.update(more)
         return {k: v for k, v in env.items() if v is not None}
@@ -246,7 +250,7 @@ class Cluster:
         self.manager_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_MANAGER_LISTEN=f"127.0.0.1:{self.manager_port}",
+            MARTLET_MANAGER_LISTEN=f"{self.host}:{self.manager_port}",
             MARTLET_MANAGER_DATABASE=str(self.directory / "manager.sqlite"),
             MARTLET_MANAGER_METRICS_LISTEN=f"127.0.0.1:{metrics}", MARTLET_MANAGER_ADDRESSES=None)
         process = Process("manager", [self.martlet, "manager"], env, self.directory / "manager.log", ready_at(metrics))
@@ -258,7 +262,7 @@ class Cluster:
         self.scheduler_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_SCHEDULER_NAME="scheduler-1", MARTLET_SCHEDULER_LISTEN=f"127.0.0.1:{self.scheduler_port}",
+            MARTLET_SCHEDULER_NAME="scheduler-1", MARTLET_SCHEDULER_LISTEN=f"{self.host}:{self.scheduler_port}",
             MARTLET_SCHEDULER_METRICS_LISTEN=f"127.0.0.1:{metrics}", **env)
         process = Process(
             "scheduler", [self.martlet, "scheduler"], env, self.directory / "scheduler.log", ready_at(metrics))
@@ -341,7 +345,7 @@ class Peer(Process):
         self.listen_port = free_port()
         full = cluster.env(**{
             "MARTLET_PEER_NAME": name, "MARTLET_PEER_DATA_DIR": str(self.directory / "store"),
-            "MARTLET_PEER_SOCKET": self.socket, "MARTLET_PEER_LISTEN": f"127.0.0.1:{self.listen_port}",
+            "MARTLET_PEER_SOCKET": self.socket, "MARTLET_PEER_LISTEN": f"{cluster.host}:{self.listen_port}",
             "MARTLET_PEER_MACHINE": machine, "MARTLET_PEER_METRICS_LISTEN": f"127.0.0.1:{self.metrics_port}",
             "MARTLET_PEER_SLOTS_BYTES": "128MiB", **env})
         super().__init__(

@@ -13,6 +13,7 @@ import sys
 import unittest
 
 from devices import is_guest, is_required
+from durations import run
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -20,7 +21,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 def main(pattern: str = "test_*.py") -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     tests = unittest.defaultTestLoader.discover(str(HERE), pattern=pattern, top_level_dir=str(HERE))
-    result = unittest.TextTestRunner(verbosity=2).run(tests)
+    result = run(tests)
     if result.testsRun == 0 and not result.skipped and not result.errors:
         print(f"rdma: no test matches {pattern}", file=sys.stderr)
         return 1

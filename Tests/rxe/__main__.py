@@ -15,6 +15,9 @@ import unittest
 import leftovers
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "rdma"))
+
+from durations import run  # noqa: E402
 
 
 def main(pattern: str = "test_*.py") -> int:
@@ -23,7 +26,7 @@ def main(pattern: str = "test_*.py") -> int:
     began = time.monotonic()
     before = leftovers.Snapshot()
     tests = unittest.defaultTestLoader.discover(str(HERE), pattern=pattern, top_level_dir=str(HERE))
-    result = unittest.TextTestRunner(verbosity=2).run(tests)
+    result = run(tests)
     print(f"rxe: {result.testsRun} tests in {time.monotonic() - began:.0f} s")
     left = before.compare()
     for what in left:

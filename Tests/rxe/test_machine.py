@@ -40,7 +40,9 @@ class Commands(unittest.TestCase):
         self.assertIn("no-such-setup", outcome.output)
 
     def test_its_limit_ends_it(self):
-        outcome = Guest(setup="setup-bare").run("echo begun; sleep 1000", limit=8)
+        machine = Guest(setup="setup-bare").start("touch /guest/begun; echo begun; sleep 1000")
+        machine.wait_for_file("begun")
+        outcome = machine.wait(limit=1)
         self.assertEqual(outcome.code, NO_EXIT_CODE)
         self.assertIn("limit", outcome.how)
         self.assertEqual(outcome.output, "begun\n")
@@ -89,9 +91,10 @@ class Ends(unittest.TestCase):
     def start(self) -> subprocess.Popen:
         popen = subprocess.Popen(
             [sys.executable, RUN, "-t", "60", "-s", "setup-bare", "echo begun; sleep 1000"],
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.addCleanup(popen.stdout.close)
-        self.assertEqual(popen.stdout.readline(), "begun\n")
+        said = popen.stdout.readline()
+        self.assertEqual(said, "begun\n", "the guest has not begun")
         return popen
 
     def assert_ends(self, number: int, code: int):

@@ -18,7 +18,8 @@
 #include <stdint.h>
 
 // The calls of libibverbs, by their names without `ibv_`. Contracts: the man pages of those names. Calls that answer
-// int answer 0, an error number, or -1 with errno set, as libibverbs does; those that answer a pointer answer NULL with errno set.
+// int answer 0, an error number, or -1 with errno set, as libibverbs does; those that answer a pointer answer NULL with
+// errno set.
 struct martlet_verbs_table {
     struct ibv_device *_Nullable *_Nullable (*_Nonnull get_device_list)(int *_Nullable count);
     void (*_Nonnull free_device_list)(struct ibv_device *_Nullable *_Nonnull list);
