@@ -70,7 +70,8 @@ struct PeerRails {
         let base = configuration.rdmaListen
         var objections: [String] = []
         for (index, port) in found.ports.enumerated() {
-            if let why = RDMAPorts.objection(toPinning: memory[0].lengthBytes, on: port.device) {
+            let store = configuration[Schema.Peer.dataDirectory]
+            if let why = found.objection(to: port, arenaBytes: memory[0].lengthBytes, store: store) {
                 objections.append(why)
                 continue
             }

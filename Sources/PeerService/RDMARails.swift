@@ -87,10 +87,30 @@ extension RDMAPorts {
             key: Schema.Peer.rdmaListen.key.name)
     }
 
-    /// Why so much memory cannot be registered with the device; nil when it can, as far as can be told beforehand.
-    static func objection(toPinning arenaBytes: Int, on device: String) -> String? {
+    /// Why a port could carry nothing although it is up: the memlock limit is too low for the slots, or the device
+    /// cannot be given pages of the store's files, which is what others read. nil when it could, as far as can be told
+    /// beforehand.
+    func objection(to port: VerbsPort, arenaBytes: Int, store: String) -> String? {
         // Queues, and what liveness needs.
         let besides: UInt64 = 2 << 20
-        return MemoryLockLimit.current().objection(toPinning: UInt64(arenaBytes) + besides, on: device)?.description
+        let limit = MemoryLockLimit.current()
+        if let objection = limit.objection(toPinning: UInt64(arenaBytes) + besides, on: port.device) {
+            return objection.description
+        }
+        do throws(Errno) {
+            let directory = try Directory(path: store)
+            let name = "rdma-probe.\(CurrentProcess.id)"
+            let file = try directory.open(name, .createOrOpen)
+            try directory.unlink(name)
+            try file.truncate(sizeBytes: 4096)
+            do throws(VerbsError) {
+                try port.probeFile(file.raw, library)
+            } catch {
+                return error.description
+            }
+        } catch {
+            return "cannot try whether \(port.device) can be given files in \(store): \(error)"
+        }
+        return nil
     }
 }

@@ -1,3 +1,4 @@
+import System
 import Transport
 import Verbs
 
@@ -104,5 +105,35 @@ public struct VerbsPort: Sendable, Hashable {
             throw VerbsError(.invalid, "\(device) could not be opened: nothing can be tried on it")
         }
         return try LeaseProbe.run(try library.open(device), port: state, gid: gid)
+    }
+
+    /// Finds out by trying whether a file's pages can be registered, so that pieces are read where they lie: not every
+    /// file system and kernel lets a device have them. The file has at least one byte.
+    ///
+    /// - Throws: why not, with what to do.
+    public func probeFile(_ descriptor: CInt, _ library: VerbsLibrary) throws(VerbsError) {
+        let mapping: FileMapping
+        do throws(Errno) {
+            mapping = try FileMapping(descriptor, offset: 0, lengthBytes: 1, isPopulated: true)
+        } catch {
+            throw VerbsError(.unsupported, "cannot map a file to register it with \(device)", cause: error)
+        }
+        try register(mapping, library)
+    }
+
+    private func register(_ mapping: borrowing FileMapping, _ library: VerbsLibrary) throws(VerbsError) {
+        let domain = try ProtectionDomain(try library.open(device))
+        do throws(VerbsError) {
+            let region = try MemoryRegion(
+                in: domain, base: UnsafeMutableRawPointer(mutating: mapping.base), lengthBytes: mapping.lengthBytes,
+                access: .remoteRead)
+            try region.close()
+        } catch {
+            guard error.code == .invalid || error.code == .denied || error.code == .unsupported else { throw error }
+            throw VerbsError(
+                .unsupported,
+                "\(device) cannot be given pages of files here: use a newer kernel (6.2), or keep peer.data_dir on another file system",
+                cause: error.cause)
+        }
     }
 }
