@@ -35,6 +35,8 @@ public final class VerbsTransport: PieceTransport {
     public internal(set) var counters = TransportCounters()
     /// What the device was found to enforce of leases; nil when the configuration chose without asking.
     public let enforcement: LeaseEnforcement?
+    /// How the configuration asked for exports to be leased.
+    public var configuredLease: VerbsConfiguration.Lease { configuration.lease }
     /// Whether exports are leased by windows; otherwise by exact regions.
     let leasesByWindow: Bool
 
