@@ -20,6 +20,7 @@ final class VerbsExport {
     }
 
     var id = ExportID(0)
+    var lengthBytes: UInt64 = 0
     var state = State.alive
     /// An exact region of its own; or the mapping and region of a file.
     var region: MemoryRegion?
@@ -28,7 +29,6 @@ final class VerbsExport {
     var window: LeaseWindow?
     var lane: VerbsLane?
     var isBound = false
-    var lengthBytes: UInt64 = 0
 
     /// Lets go of what it holds on the device: from here on no READ of it succeeds.
     func release() {
@@ -47,9 +47,6 @@ final class VerbsExport {
 /// and another ends it, and the device checks queue pair, range and permission. By region: a memory region of exactly
 /// the range in a protection domain of the link alone, where the device's windows do not hold what they promise.
 extension VerbsTransport {
-    /// How often an export is believed to have been read whole.
-    private static let readingsMax: UInt64 = 64
-
     /// Lets one link read exactly this range until `revoke`.
     public func export(_ source: ExportSource, to link: LinkID) throws(TransportError) -> Export {
         guard let target = links[link], target.state == .up, let domain = target.domain else {
@@ -194,10 +191,8 @@ extension VerbsTransport {
     /// The reader has stopped, or says so.
     func stopped(_ export: UInt64, readBytes: UInt64, _ link: VerbsLink) {
         guard let entry = link.exports[export], case .stopping = entry.state else { return }
-        // As the reader tells it: this side's device reads without a word.
-        // A liar may say anything, but not much more than there was.
-        let most = entry.lengthBytes.multipliedReportingOverflow(by: Self.readingsMax)
-        counters.sentBytes &+= min(readBytes, most.overflow ? entry.lengthBytes : most.partialValue)
+        // As the reader tells it, within reason: this side's device reads without a word.
+        counters.sentBytes += min(readBytes, entry.lengthBytes)
         if readBytes > 0 { counters.readsServed += 1 }
         end(entry, link)
     }

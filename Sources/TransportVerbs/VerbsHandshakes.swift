@@ -163,8 +163,7 @@ extension VerbsTransport {
     }
 
     private var hasRoomToAccept: Bool {
-        handshakesPending < configuration.pendingHandshakesMax
-            && handshakesPending + arrivals < 2 * configuration.pendingHandshakesMax
+        handshakesPending + arrivals < 2 * configuration.pendingHandshakesMax
     }
 
     /// Ends the oldest unfinished handshake of the address that has most of them, a newcomer counted in: whoever leaves

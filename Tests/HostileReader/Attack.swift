@@ -289,6 +289,8 @@ struct Attack {
         var tried = 0
         var hits = 0
         while tried < sweepKeys {
+            // Pings are answered meanwhile.
+            _ = victim.wire.next(limitMs: 5)
             let link = try link(fetch: VerbsConfiguration.lanesMax)
             for end in link.fetch {
                 // Alternating: variants of the same entry; then neighbours, each with many variants.

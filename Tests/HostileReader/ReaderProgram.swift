@@ -8,14 +8,16 @@ import TransportVerbs
 /// dialled anew. Typed: `fail` puts all queue pairs into ERR, `stop` ends it. Safety: of one thread.
 final class ReaderProgram {
     private let options: Options
-    private let slots: Int
+    private var slots: Int
     private let slotBytes: Int
     private let depth: Int
     private let rounds: Int
     private let memory: SeededMemory
     private let reference: SeededMemory
     private let loop: TransportLoop
-    private let region: RegionID
+    /// The memory in equal parts; reads never cross from one to the next.
+    private var regions: [RegionID] = []
+    private let partBytes: Int
 
     /// A source, and what goes on with it.
     private struct Source {
@@ -45,8 +47,24 @@ final class ReaderProgram {
         memory = SeededMemory(lengthBytes: slots * slotBytes)
         reference = SeededMemory(seed: UInt64(try options.number("seed", 1)), lengthBytes: slots * slotBytes)
         let transport = try options.transport("reader", listen: nil)
-        region = try transport.register(memory.region)
+        let parts = try options.number("parts", 1)
+        partBytes = slots * slotBytes / parts
         loop = try TransportLoop(transport)
+        for part in 0..<parts {
+            do throws(TransportError) {
+                let base = memory.base + part * partBytes
+                regions.append(try transport.register(RegionMemory(base: base, lengthBytes: partBytes)))
+            } catch {
+                guard part > 0 else {
+                    loop.shutdown()
+                    throw error
+                }
+                // It goes on with what it has.
+                tell("unregistered", ("registered", part), ("reason", error.description))
+                slots = slots / parts * part
+                break
+            }
+        }
         for text in try options.text("from").split(separator: ",") {
             guard let address = TransportAddress(text: String(text)) else {
                 throw TransportError(.badAddress, "\(text) is no address")
@@ -159,7 +177,8 @@ final class ReaderProgram {
         sources[index].asked[slot] = .some(export)
         memory.blank(offset: slot * slotBytes, lengthBytes: slotBytes)
         let read = ReadRequest(
-            link: link, key: key, remoteOffset: 0, region: region, localOffset: UInt64(slot * slotBytes),
+            link: link, key: key, remoteOffset: 0, region: regions[slot * slotBytes / partBytes],
+            localOffset: UInt64(slot * slotBytes % partBytes),
             lengthBytes: UInt32(slotBytes), tag: UInt64(slot))
         let taken = withUnsafePointer(to: read) { loop.transport.post(UnsafeBufferPointer(start: $0, count: 1)) }
         guard taken == 1 else {
