@@ -86,14 +86,15 @@ let package = Package(
         room(
             "PeerService",
             [
-                "Engine", "ControlAPI", "Origins", "TransportTCP", "TransportLocal",
+                "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
         room(
             "CLI",
             [
                 "PeerService", "SchedulerService", "ManagerService", "Configuration",
-                "Observability", "ControlAPI", "System", "Memory", "Transport", "Storage", "HTTP", "Origins",
+                "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
+                "HTTP", "Origins",
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 

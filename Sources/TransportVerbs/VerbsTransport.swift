@@ -35,6 +35,8 @@ public final class VerbsTransport: PieceTransport {
     public internal(set) var counters = TransportCounters()
     /// What the device was found to enforce of leases; nil when the configuration chose without asking.
     public let enforcement: LeaseEnforcement?
+    /// How the configuration asked for exports to be leased.
+    public var configuredLease: VerbsConfiguration.Lease { configuration.lease }
     /// Whether exports are leased by windows; otherwise by exact regions.
     let leasesByWindow: Bool
 
@@ -109,7 +111,7 @@ public final class VerbsTransport: PieceTransport {
             readsPerLinkMax: configuration.readsPerLinkMax,
             exportsPerLinkMax: configuration.exportsPerLinkMax,
             messageBytesMax: VerbsConfiguration.messageBytesMax,
-            linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 0)
+            linksMax: configuration.linksMax, exportsFiles: true, servesFrom: .memory, receiveCopies: 0)
         links = LinkTable(linksMax: configuration.linksMax)
         endpoints = LinkTable(linksMax: 8 + 2 * configuration.pendingHandshakesMax + configuration.linksMax)
         do throws(Errno) {
