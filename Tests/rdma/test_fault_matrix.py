@@ -44,7 +44,8 @@ def at(event: dict) -> float:
     return event["ms"] / 1000
 
 
-class TransportFaults(FaultTest):
+class Bench(FaultTest):
+    """A source at the cable's left end, readers at its right one."""
 
     def setUp(self):
         super().setUp()
@@ -101,6 +102,9 @@ class TransportFaults(FaultTest):
             self.source.type("check")
             self.assertEqual(self.source.wait_for("checked", LIMIT)["different"], 0, "the source's bytes have changed")
         return told
+
+
+class TransportFaults(Bench):
 
     # -- processes
 
@@ -249,7 +253,7 @@ class TransportFaults(FaultTest):
         self.assertEqual(self.audit(reader)["downs"], 0)
 
 
-class RandomFaults(TransportFaults):
+class RandomFaults(Bench):
     """Many faults in one run, drawn from a seed: MARTLET_SEED repeats one, MARTLET_FAULTS says how many (100)."""
 
     def test_random_faults(self):
