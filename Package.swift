@@ -86,14 +86,15 @@ let package = Package(
         room(
             "PeerService",
             [
-                "Engine", "ControlAPI", "Origins", "TransportTCP", "TransportLocal",
+                "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
         room(
             "CLI",
             [
                 "PeerService", "SchedulerService", "ManagerService", "Configuration",
-                "Observability", "ControlAPI", "System", "Memory", "Transport", "Storage", "HTTP", "Origins",
+                "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
+                "HTTP", "Origins",
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 
@@ -135,6 +136,9 @@ let package = Package(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
             swiftSettings: strict),
         tests("Verbs", ["Verbs", "VerbsDouble", "CVerbs", "System"]),
+        .executableTarget(
+            name: "rdma-hostile", dependencies: ["TransportVerbs", "Transport", "Verbs", "System", "Artifacts"],
+            path: "Tests/HostileReader", swiftSettings: strict),
         tests("Storage", ["Storage", "Workers", "System"]),
         .target(
             name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",

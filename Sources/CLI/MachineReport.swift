@@ -1,3 +1,4 @@
+import Configuration
 import Glibc
 import Observability
 import System
@@ -18,21 +19,21 @@ struct MachineReport: Sendable {
     let lockedMemory: ResourceLimit.Values?
     let openFiles: ResourceLimit.Values?
     let availableMemoryBytes: UInt64?
-    let hasVerbsLibrary: Bool
+    let rdmaReport: RDMAReport
     let socketPath: String
     let isSocketThere: Bool
 
-    /// Looks at this machine. Reads some hundred small files.
-    static func ofThisMachine(socketPath: String) -> MachineReport {
-        // Opened by name as a transport would: only the dynamic linker knows where libraries lie.
-        let library = dlopen("libibverbs.so.1", RTLD_LAZY | RTLD_LOCAL)
-        if let library { dlclose(library) }
+    /// Looks at this machine: reads some hundred small files, and tries its RDMA devices.
+    static func ofThisMachine(_ configuration: Configuration) -> MachineReport {
+        let socketPath = configuration[Schema.Peer.socket]
+        let rdma = RDMAReport.ofThisMachine(
+            gid: configuration[Schema.Peer.rdmaGIDIndex].map { .index($0) } ?? .automatic,
+            slotsBytes: configuration[Schema.Peer.slotsBytes])
         return MachineReport(
             kernel: kernelRelease(), topology: Topology(),
             lockedMemory: try? ResourceLimit.lockedMemory.values(),
             openFiles: try? ResourceLimit.openFiles.values(),
-            availableMemoryBytes: MachineMemory.availableBytes(),
-            hasVerbsLibrary: library != nil, socketPath: socketPath,
+            availableMemoryBytes: MachineMemory.availableBytes(), rdmaReport: rdma, socketPath: socketPath,
             isSocketThere: access(socketPath, F_OK) == 0)
     }
 
@@ -48,33 +49,23 @@ struct MachineReport: Sendable {
     private var rdma: Transport {
         let looked = "\(topology.root)/class/infiniband"
         let devices = topology.rdmaDevices
-        guard !devices.isEmpty else {
+        guard !devices.isEmpty || !rdmaReport.ports.isEmpty else {
             return Transport(
                 name: "rdma", isAvailable: false,
                 reason:
-                    "this build has no RDMA transport yet; besides, no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
+                    "no RDMA device (looked in \(looked)); load the NIC's driver (e.g. modprobe mlx5_ib), or make a soft one: "
                     + "modprobe rdma_rxe && rdma link add rxe0 type rxe netdev \(likelyInterface)"
-                    + (hasVerbsLibrary ? "" : "; and apt install rdma-core libibverbs1"))
+                    + (rdmaReport.hasLibrary ? "" : "; and apt install rdma-core libibverbs1 ibverbs-providers"))
         }
-        guard hasVerbsLibrary else {
+        let names = devices.map(\.name).joined(separator: ", ")
+        if rdmaReport.hasLibrary, rdmaReport.ports.isEmpty {
             return Transport(
                 name: "rdma", isAvailable: false,
                 reason:
-                    "this build has no RDMA transport yet; besides, libibverbs.so.1 cannot be loaded; apt install rdma-core libibverbs1 ibverbs-providers"
-            )
+                    "the kernel shows \(names), but no program may use it: load ib_uverbs, and give containers the device "
+                    + "(docker --device=/dev/infiniband)")
         }
-        guard devices.contains(where: { $0.ports.contains(where: \.isActive) }) else {
-            return Transport(
-                name: "rdma", isAvailable: false,
-                reason:
-                    "no port of \(devices.map(\.name).joined(separator: ", ")) is ACTIVE; check cable and link (rdma link)"
-            )
-        }
-        return Transport(
-            name: "rdma", isAvailable: false,
-            reason:
-                "\(devices.map(\.name).joined(separator: ", ")) could carry it, but this build has no RDMA transport; "
-                + "pieces travel by tcp")
+        return rdmaReport.transport
     }
 
     private var local: Transport {

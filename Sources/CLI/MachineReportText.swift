@@ -15,13 +15,16 @@ extension MachineReport {
         out +=
             ["", "RDMA devices"]
             + indented(rdmaTable, none: "none (looked in \(topology.root)/class/infiniband)")
+        if let absence = rdmaReport.absence { out += ["  \(absence)"] }
+        out += rdmaReport.findings.map { "  " + $0 }
         out += ["", "NUMA nodes"] + indented(nodeTable, none: "none")
         out +=
             ["", "GPUs"]
             + indented(
                 gpuTable, none: "none (looked for display controllers in \(topology.root)/bus/pci/devices)")
+        out += distanceLines
         out += ["", "Limits"]
-        out += ["  locked memory: \(MachineReport.shown(lockedMemory, Units.bytes))\(lockedMemoryAdvice)"]
+        out += ["  locked memory: \(MachineReport.shown(lockedMemory, Units.bytes))\(rdmaReport.memoryLockAdvice)"]
         out += ["  open files: \(MachineReport.shown(openFiles) { "\($0)" })"]
         out += ["  memory available: \(availableMemoryBytes.map(Units.bytes) ?? "unknown")"]
         out += [
@@ -45,7 +48,11 @@ extension MachineReport {
                     ]
                 }),
             "network": .array(topology.networkDevices.map(MachineReport.json)),
-            "rdma": .array(topology.rdmaDevices.map(MachineReport.json)),
+            "rdma": .array(topology.rdmaDevices.map(json)),
+            "rdma_support": [
+                "library": .bool(rdmaReport.hasLibrary), "absence": .optional(rdmaReport.absence),
+                "memlock_objection": .optional(rdmaReport.memoryLockObjection),
+            ],
             "numa": .array(
                 topology.nodes.map {
                     [
@@ -72,9 +79,14 @@ extension MachineReport {
 
     private var freeHugePages: Int { topology.nodes.reduce(0) { $0 + $1.freeHugePages } }
 
-    private var lockedMemoryAdvice: String {
-        guard let limit = lockedMemory?.soft, limit < 1 << 30 else { return "" }
-        return "; slots beyond it are not pinned: raise it (ulimit -l unlimited, LimitMEMLOCK=infinity)"
+    /// How far each GPU is from each RDMA device.
+    private var distanceLines: [String] {
+        guard !topology.gpus.isEmpty else { return [] }
+        return topology.rdmaDevices.map { device in
+            let distances = topology.gpuDistances(from: device)
+            return "  from \(device.name): "
+                + distances.map { "\($0.gpu.pci.address) \($0.distance.text)" }.joined(separator: ", ")
+        }
     }
 
     private var networkTable: TextTable? {
@@ -95,15 +107,19 @@ extension MachineReport {
 
     private var rdmaTable: TextTable? {
         var table = TextTable([
-            .left("NAME"), .right("PORT"), .left("STATE"), .left("LINK"), .right("RATE"), .left("NETDEV"),
-            .left("NUMA"),
+            .left("NAME"), .right("PORT"), .left("STATE"), .left("LINK"), .right("RATE"), .right("MTU"),
+            .left("ADDRESS"), .left("NETDEV"), .left("NUMA"), .left("PCI"),
         ])
         for device in topology.rdmaDevices {
             for port in device.ports {
+                let found = rdmaReport.port(device.name, port.number)?.port
                 table.add([
                     device.name, String(port.number), port.state, port.linkLayer,
-                    port.rateGbps.map { "\(Units.decimals($0, 0)) Gb/s" } ?? "-", port.networkDevice ?? "-",
-                    device.numaNode.map(String.init) ?? "-",
+                    port.rateGbps.map { "\(Units.decimals($0, 0)) Gb/s" } ?? "-",
+                    found?.state.map { String($0.activeMTU.bytes) } ?? "-",
+                    found?.gid.map { "\($0.gid) (\($0.index))" } ?? "-", port.networkDevice ?? "-",
+                    topology.numaNode(of: device).map(String.init) ?? "-",
+                    topology.pci(of: device)?.address ?? "-",
                 ])
             }
         }
@@ -161,19 +177,22 @@ extension MachineReport {
         ]
     }
 
-    private static func json(_ device: RDMADevice) -> JSONValue {
-        [
-            "name": .string(device.name), "numa_node": .count(device.numaNode),
-            "pci": .optional(device.pci?.address),
-            "ports": .array(
-                device.ports.map { port in
-                    [
-                        "number": .integer(Int64(port.number)), "state": .string(port.state),
-                        "link_layer": .string(port.linkLayer),
-                        "rate_gbps": port.rateGbps.map { .number($0) } ?? .null,
-                        "network_device": .optional(port.networkDevice),
-                    ]
-                }),
+    private func json(_ device: RDMADevice) -> JSONValue {
+        let ports: [JSONValue] = device.ports.map { port in
+            let known: [(String, JSONValue)] = [
+                ("number", .integer(Int64(port.number))), ("state", .string(port.state)),
+                ("link_layer", .string(port.linkLayer)), ("rate_gbps", port.rateGbps.map { .number($0) } ?? .null),
+                ("network_device", .optional(port.networkDevice)),
+            ]
+            return .object(known + (rdmaReport.port(device.name, port.number)?.json ?? []))
+        }
+        let distances: [JSONValue] = topology.gpuDistances(from: device).map {
+            ["pci": .string($0.gpu.pci.address), "distance": .string($0.distance.rawValue)]
+        }
+        return [
+            "name": .string(device.name), "numa_node": .count(topology.numaNode(of: device)),
+            "pci": .optional(topology.pci(of: device)?.address), "ports": .array(ports),
+            "gpu_distances": .array(distances),
         ]
     }
 }

@@ -78,6 +78,7 @@ private struct OwnPeer: Sendable {
             var configuration = context.configuration
             configuration = try configuration.setting("peer.socket", to: socket, because: why)
             configuration = try configuration.setting("peer.listen", to: "127.0.0.1:0", because: why)
+            configuration = try configuration.setting("peer.rdma_listen", to: "", because: why)
             configuration = try configuration.setting("peer.metrics_listen", to: "", because: why)
             let isAlone =
                 configuration[Schema.Peer.schedulers].isEmpty && configuration[Schema.Manager.addresses].isEmpty

@@ -9,7 +9,7 @@ func servePeer(_ context: CommandContext, isSeed: Bool) async throws -> ExitCode
     let configuration = context.configuration
     let peer = try PeerServer.start(
         configuration, PeerServer.Options(isSeed: isSeed),
-        credentials: try context.credentials(listening: [configuration[Schema.Peer.listen]]),
+        credentials: try context.credentials(listening: configuration.pieceListeners),
         log: context.log)
     _ = await context.stop.wait()
     await peer.stop()

@@ -8,10 +8,8 @@ import SchedulerService
 /// asks it to end.
 func runUp(_ context: CommandContext) async throws -> ExitCode {
     let configuration = context.configuration
-    let listening = [
-        configuration[Schema.Manager.listen], configuration[Schema.Scheduler.listen],
-        configuration[Schema.Peer.listen],
-    ]
+    let listening =
+        [configuration[Schema.Manager.listen], configuration[Schema.Scheduler.listen]] + configuration.pieceListeners
     let credentials = try context.credentials(listening: listening)
     let manager = try await ManagerServer.start(configuration, credentials: credentials, log: context.log)
     do {

@@ -9,6 +9,8 @@ public enum ConfigurationValue: Hashable, Sendable {
     case flag(Bool)
     case address(NetworkAddress)
     case addresses([NetworkAddress])
+    /// Empty for `auto`.
+    case rdmaPorts([RDMAPortName])
 
     /// The value as it would be written in an environment variable; empty for none.
     public var text: String {
@@ -21,6 +23,7 @@ public enum ConfigurationValue: Hashable, Sendable {
         case .flag(let flag): flag ? "true" : "false"
         case .address(let address): address.description
         case .addresses(let addresses): addresses.map(\.description).joined(separator: ",")
+        case .rdmaPorts(let ports): ports.isEmpty ? "auto" : ports.map(\.description).joined(separator: ",")
         }
     }
 }
@@ -43,6 +46,8 @@ public enum ConfigurationType: Sendable {
     case address
     /// `host:port`, comma-separated.
     case addresses
+    /// `auto`, or RDMA devices or ports, comma-separated: `mlx5_0,mlx5_1:2`.
+    case rdmaPorts
     /// One of these words.
     case choice([String])
 
@@ -62,6 +67,7 @@ public enum ConfigurationType: Sendable {
         case .flag: "true|false"
         case .address: "HOST:PORT"
         case .addresses: "HOST:PORT,…"
+        case .rdmaPorts: "auto|DEVICE[:PORT],…"
         case .choice(let words): words.joined(separator: "|")
         }
     }
@@ -124,6 +130,15 @@ public enum ConfigurationType: Sendable {
                     return .failure("is no list of addresses; write HOST:PORT,HOST:PORT")
                 }
                 return .success(.addresses(addresses))
+            }
+        case .rdmaPorts:
+            if text == "auto" { return .success(.rdmaPorts([])) }
+            return items(text).flatMap { items in
+                let ports = items.compactMap(RDMAPortName.init)
+                guard ports.count == items.count, !ports.isEmpty, Set(ports).count == ports.count else {
+                    return .failure("is neither auto nor a list of RDMA devices; write e.g. mlx5_0,mlx5_1:2")
+                }
+                return .success(.rdmaPorts(ports))
             }
         case .choice(let words):
             guard words.contains(text) else {

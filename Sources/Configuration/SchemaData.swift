@@ -5,6 +5,17 @@ extension Schema {
     public enum Peer {
         /// Which transports a host uses.
         public enum TransportChoice: String, Sendable, CaseIterable { case auto, rdma, tcp, local }
+        /// By what means RDMA readers are kept to their lease.
+        public enum RDMALease: String, Sendable, CaseIterable { case probed, window, region }
+        /// The largest packet of an RDMA path, in bytes.
+        public enum RDMAMTU: String, Sendable, CaseIterable {
+            case auto
+            case bytes256 = "256"
+            case bytes512 = "512"
+            case bytes1024 = "1024"
+            case bytes2048 = "2048"
+            case bytes4096 = "4096"
+        }
         /// Who reads the origin.
         public enum OriginPolicy: String, Sendable, CaseIterable { case seeds, any, never }
 
@@ -49,6 +60,41 @@ extension Schema {
         /// Streams of one TCP link.
         public static let streams = Setting.integer(
             "peer.streams", "4", in: 1...16, for: .peers, "TCP connections for piece data to each parent.")
+        /// RDMA: which devices.
+        public static let rdmaDevices = Setting.rdmaPorts(
+            "peer.rdma_devices", "auto", for: .peers,
+            "RDMA devices or ports to use, a rail for each; auto: every port that is active.")
+        /// RDMA: where control streams are listened for.
+        public static let rdmaListen = Setting<NetworkAddress?>.address(
+            "peer.rdma_listen", for: .peers,
+            "Where RDMA links are agreed on, further rails on the next ports; none: the host of peer.listen and its port + 2 (7622)."
+        )
+        /// RDMA: which of a port's addresses.
+        public static let rdmaGIDIndex = Setting<Int?>.integer(
+            "peer.rdma_gid_index", in: 0...1023, for: .peers,
+            "Which entry of the ports' address tables to send from; none: RoCE v2 with an IPv4 address if there is one."
+        )
+        /// RDMA: the service level.
+        public static let rdmaServiceLevel = Setting.integer(
+            "peer.rdma_service_level", "0", in: 0...15, for: .peers,
+            "The service level of RDMA packets; on RoCE the priority of their VLAN.")
+        /// RDMA: DSCP and ECN bits.
+        public static let rdmaTrafficClass = Setting.integer(
+            "peer.rdma_traffic_class", "0", in: 0...255, for: .peers,
+            "The traffic class of RDMA packets: on RoCE v2 the IP header's byte, DSCP × 4.")
+        /// RDMA: queue pairs of a link.
+        public static let rdmaQueuePairs = Setting.integer(
+            "peer.rdma_queue_pairs", "2", in: 1...8, for: .peers,
+            "RDMA queue pairs that the pieces of one parent are spread over.")
+        /// RDMA: how readers are kept to their lease.
+        public static let rdmaLease = Setting<RDMALease>.choice(
+            "peer.rdma_lease", "probed", for: .peers,
+            "How RDMA readers are kept to what they may read: a memory window, an exact region, or the first that the device is found to enforce."
+        )
+        /// RDMA: the path's MTU.
+        public static let rdmaMTU = Setting<RDMAMTU>.choice(
+            "peer.rdma_mtu", "auto", for: .peers,
+            "The most bytes of an RDMA packet; auto: what both ports can do.")
         /// The arena.
         public static let slotsBytes = Setting.bytes(
             "peer.slots_bytes", "256MiB", in: 32 << 20...1 << 44, for: .peers,
@@ -87,7 +133,9 @@ extension Schema {
         static let keys = [
             name.key, dataDirectory.key, socket.key, listen.key, advertise.key, metricsListen.key,
             schedulers.key,
-            transport.key, streams.key, slotsBytes.key, diskBudget.key, freeBytesMin.key, uploadSlots.key,
+            transport.key, streams.key, rdmaDevices.key, rdmaListen.key, rdmaGIDIndex.key, rdmaServiceLevel.key,
+            rdmaTrafficClass.key, rdmaQueuePairs.key, rdmaLease.key, rdmaMTU.key, slotsBytes.key, diskBudget.key,
+            freeBytesMin.key, uploadSlots.key,
             workers.key, zone.key, rack.key, machine.key, originPolicy.key,
         ]
     }

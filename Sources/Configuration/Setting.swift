@@ -64,6 +64,27 @@ extension Setting where Value == Int {
     }
 }
 
+extension Setting where Value == Int? {
+    static func integer(
+        _ name: String, in range: ClosedRange<Int64>, for commands: Set<CommandName>, _ doc: String
+    ) -> Self {
+        Self(name, .integer(range), "", for: commands, doc: doc, optional: true) {
+            if case .integer(let number) = $0 { .some(Int(number)) } else { .some(nil) }
+        }
+    }
+}
+
+extension Setting where Value == [RDMAPortName] {
+    /// Empty for `auto`.
+    static func rdmaPorts(
+        _ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String
+    ) -> Self {
+        Self(name, .rdmaPorts, builtIn, for: commands, doc: doc) {
+            if case .rdmaPorts(let ports) = $0 { ports } else { nil }
+        }
+    }
+}
+
 extension Setting where Value == UInt64 {
     static func bytes(
         _ name: String, _ builtIn: BuiltInValue, in range: ClosedRange<UInt64>,

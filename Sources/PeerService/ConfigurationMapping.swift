@@ -17,6 +17,8 @@ extension EngineConfiguration {
         self.init(
             host: identity.host, isSeed: isSeed, download: download, upload: upload,
             seed: identity.incarnation &* 0x9E37_79B9_7F4A_7C15)
+        // Where one transport is demanded, its slow way is no reason to look for another.
+        selector.demotesSlow = configuration[Schema.Peer.transport] == .auto
     }
 }
 

@@ -9,14 +9,15 @@ import Workers
 enum PeerMetrics {
     /// Serves them where the configuration says; nil when it says nowhere.
     static func serve(
-        _ configuration: Configuration, parts: PeerParts, totals: EngineTotalsBox, rails: [RailHandle],
+        _ configuration: Configuration, parts: PeerParts, totals: EngineTotalsBox, rails: PeerRails,
         workers: WorkerPool, origins: Origins
     ) throws -> ObservabilityServer? {
         guard let listen = configuration[Schema.Peer.metricsListen] else { return nil }
         let metrics = MetricsRegistry()
         traffic(metrics, totals)
         state(metrics, parts, totals)
-        transports(metrics, rails)
+        transports(metrics, rails.rails)
+        rdma(metrics, rails)
         metrics.collect("martlet_origin_read_bytes_total", "Bytes read at origins, by kind of origin.", kind: .counter)
         {
             OriginKind.allCases.map {
@@ -133,5 +134,28 @@ enum PeerMetrics {
             $0.transport.workRequests
         }
         each("martlet_rail_reads_failed_total", "Reads that failed.") { $0.transport.readsFailed }
+        each("martlet_rail_reads_denied_total", "Reads of others that a rail refused.") { $0.transport.readsDenied }
+        each("martlet_rail_links_up_total", "Links that came up on a rail.") { $0.transport.linksUp }
+        each("martlet_rail_links_down_total", "Links of a rail that went down or never came up.") {
+            $0.transport.linksDown
+        }
+        each("martlet_rail_device_reopenings_total", "Times a rail opened a lost RDMA device again.") {
+            $0.transport.deviceReopenings
+        }
+    }
+
+    /// Which device each rail over RDMA uses, and how readers are kept to their lease there: labels of a 1.
+    private static func rdma(_ metrics: MetricsRegistry, _ rails: PeerRails) {
+        let shown = rails.rdma
+        guard !shown.isEmpty else { return }
+        metrics.collect("martlet_rdma_rail_info", "Rails over RDMA: device, port, interface, lease.", kind: .gauge) {
+            shown.map {
+                MetricSample(
+                    labels: [
+                        ("rail", $0.name), ("device", $0.device), ("port", "\($0.port)"),
+                        ("interface", $0.networkDevice), ("lease", $0.lease),
+                    ], value: UInt64(1))
+            }
+        }
     }
 }

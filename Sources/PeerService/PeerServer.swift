@@ -102,7 +102,8 @@ public final class PeerServer: Sendable {
         started.add {
             do throws(StorageError) { try store.close() } catch { log.error("store", ["note": .text("\(error)")]) }
         }
-        let placement = Placement()
+        let ports = try RDMAPorts.find(configuration, log: log)
+        let placement = Placement(rdmaDevices: ports?.ports.map(\.device) ?? [])
         log.info("placement", ["note": .text(placement.reason)])
         let arena = try Arena(
             ArenaConfiguration(
@@ -116,7 +117,7 @@ public final class PeerServer: Sendable {
         started.add { workers.stop() }
         let blocking = BlockingPool(workers)
         let built = try PeerRails.start(
-            configuration, identity: identity, arena: arena, cpus: placement.cpus,
+            configuration, identity: identity, ports: ports, arena: arena, placement: placement,
             faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
         let settings = try OriginSettings(configuration)
@@ -149,7 +150,7 @@ public final class PeerServer: Sendable {
             blocking: blocking, scheduler: scheduler,
             resolveLimit: .seconds(60), managerAttached: { managerLink?.isAttached ?? false })
         let observability = try PeerMetrics.serve(
-            configuration, parts: parts, totals: totals, rails: built.rails, workers: workers, origins: origins)
+            configuration, parts: parts, totals: totals, rails: built, workers: workers, origins: origins)
         started.add { observability?.stop() }
         let server = try options.servesNode ? listen(configuration, parts: parts) : nil
         scheduler.use(

@@ -10,6 +10,8 @@ public struct PCIDevice: Sendable, Hashable {
     public let vendorID: Int?
     /// The vendor's number for the model.
     public let deviceID: Int?
+    /// The way from the root complex down to the device, itself last: `pci0000:16`, `0000:16:00.0`, `0000:17:00.0`.
+    public let path: [String]
 
     /// Reads the PCI device a directory of /sys belongs to: itself or the nearest above it (a virtio interface lies
     /// below its PCI device); nil when there is none, as for a virtual interface or a soft RDMA device.
@@ -19,6 +21,8 @@ public struct PCIDevice: Sendable, Hashable {
         guard let last = parts.last else { return nil }
         let path = "/" + parts.joined(separator: "/")
         address = String(last)
+        let root = parts.lastIndex { $0.hasPrefix("pci") && $0.contains(":") }
+        self.path = root.map { parts[$0...].map(String.init) } ?? [String(last)]
         numaNode = SystemTree.number("\(path)/numa_node").flatMap { $0 >= 0 ? $0 : nil }
         driver = SystemTree.linkName("\(path)/driver")
         vendorID = SystemTree.hexadecimal("\(path)/vendor")

@@ -54,14 +54,14 @@ enum ImportLaw {
             "ControlAPI", "RPC", "Registry", "Configuration", "Observability", "System", "Artifacts",
         ],
         "PeerService": [
-            "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportTCP", "TransportLocal", "Transport",
-            "Rails", "Workers",
+            "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP", "TransportLocal",
+            "Transport", "Rails", "Workers",
             "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
         ],
         "CLI": [
             "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
             "ControlAPI", "RPC", "HTTP",
-            "System", "Memory", "Storage", "Origins", "Transport", "Artifacts",
+            "System", "Memory", "Storage", "Origins", "Transport", "TransportVerbs", "Verbs", "Artifacts",
         ],
         "martlet": ["CLI"],
     ]

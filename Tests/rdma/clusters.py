@@ -31,10 +31,12 @@ def root(cluster: Cluster) -> pathlib.Path:
     return cluster.directory / "hub"
 
 
-def on(address: str, port: int) -> dict:
-    """Settings of a host whose pieces are served and read on the device with this address, by RDMA or not at all."""
+def on(address: str, port: int, devices: str = "auto") -> dict:
+    """Settings of a host at this address whose pieces are served and read on these RDMA devices, or not at all."""
     return {
-        "MARTLET_PEER_TRANSPORT": TRANSPORT, "MARTLET_PEER_LISTEN": f"{address}:{port}", "MARTLET_TLS_INSECURE": "true"}
+        "MARTLET_PEER_TRANSPORT": TRANSPORT, "MARTLET_PEER_LISTEN": f"{address}:{port}",
+        "MARTLET_PEER_RDMA_LISTEN": f"{address}:{port}", "MARTLET_PEER_RDMA_DEVICES": devices,
+        "MARTLET_TLS_INSECURE": "true"}
 
 
 def by_transport(result: dict) -> dict:

@@ -21,9 +21,11 @@ class OverRDMA(RDMATest):
         cluster.start_manager()
         cluster.start_scheduler()
         # The seed and the second peer on one device, the first peer on the other: both ways over the cable.
-        near, far = (device.address for device in self.devices[:2])
-        seed = cluster.start_seed(**on(near, free_port()))
-        peers = [cluster.start_peer(name, **on(address, free_port())) for name, address in zip(NAMES, (far, near))]
+        near, far = self.devices[:2]
+        seed = cluster.start_seed(**on(near.address, free_port(), near.name))
+        peers = [
+            cluster.start_peer(name, **on(device.address, free_port(), device.name))
+            for name, device in zip(NAMES, (far, near))]
         before = [device.counters() for device in self.devices[:2]]
         place = cluster.directory / "placed"
         gets = [peer.start_get(model.reference, to=place / peer.name) for peer in peers]
@@ -50,12 +52,12 @@ class OverRDMA(RDMATest):
         cluster.start_origin(root(cluster))
         cluster.start_manager()
         cluster.start_scheduler()
-        near, far = (device.address for device in self.devices[:2])
-        cluster.start_seed(**on(near, free_port()))
-        first = cluster.start_peer("peer-1", **on(far, free_port()))
+        near, far = self.devices[:2]
+        cluster.start_seed(**on(near.address, free_port(), near.name))
+        first = cluster.start_peer("peer-1", **on(far.address, free_port(), far.name))
         first.get(model.reference)
         cluster.origin.stop()
-        late = cluster.start_peer("late", **on(near, free_port()))
+        late = cluster.start_peer("late", **on(near.address, free_port(), near.name))
         place = cluster.directory / "placed"
         result = late.get(model.reference, to=place)
         assert_placed(self, model, place)

@@ -8,10 +8,12 @@ extension Command {
                 "martlet info", "NICs, RDMA devices, NUMA nodes, GPUs, limits; for each transport, why not."),
             Example("martlet info --json", "The same for programs."),
         ],
-        about: ["Reads /sys and /proc only; needs no privileges and no running peer."],
+        about: [
+            "Reads /sys and /proc, and tries on each RDMA port what its device enforces; needs no privileges and no running peer."
+        ],
         options: [.json], configuration: .info
     ) { input, context in
-        let report = MachineReport.ofThisMachine(socketPath: context.configuration[Schema.Peer.socket])
+        let report = MachineReport.ofThisMachine(context.configuration)
         if input.has("--json") {
             context.console.printJSON(report.json)
         } else {
