@@ -136,6 +136,9 @@ let package = Package(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
             swiftSettings: strict),
         tests("Verbs", ["Verbs", "VerbsDouble", "CVerbs", "System"]),
+        .executableTarget(
+            name: "rdma-hostile", dependencies: ["TransportVerbs", "Transport", "Verbs", "System", "Artifacts"],
+            path: "Tests/HostileReader", swiftSettings: strict),
         tests("Storage", ["Storage", "Workers", "System"]),
         .target(
             name: "EchoService", dependencies: ["RPC", "Protobuf"], path: "Tests/EchoService",

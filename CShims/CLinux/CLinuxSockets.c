@@ -39,6 +39,21 @@ int martlet_socket_port(int descriptor) {
                                          : ntohs(((struct sockaddr_in *)&address)->sin_port);
 }
 
+int martlet_socket_peer_address(int descriptor, uint8_t *address) {
+    struct sockaddr_storage theirs = {0};
+    socklen_t length = sizeof theirs;
+    if (getpeername(descriptor, (struct sockaddr *)&theirs, &length) < 0) return -errno;
+    if (theirs.ss_family == AF_INET6) {
+        memcpy(address, &((struct sockaddr_in6 *)&theirs)->sin6_addr, 16);
+        return 0;
+    }
+    if (theirs.ss_family != AF_INET) return -EAFNOSUPPORT;
+    memset(address, 0, 10);
+    memset(address + 10, 0xff, 2);
+    memcpy(address + 12, &((struct sockaddr_in *)&theirs)->sin_addr, 4);
+    return 0;
+}
+
 int martlet_socket_is_loopback(int descriptor) {
     struct sockaddr_storage ours = {0}, theirs = {0};
     socklen_t ours_length = sizeof ours, theirs_length = sizeof theirs;

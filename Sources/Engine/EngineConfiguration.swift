@@ -18,6 +18,12 @@ public struct EngineConfiguration: Sendable {
     public var idleLinkLimitNs: UInt64 = 60_000_000_000
     /// How long reads on a link that others have replaced may take to end.
     public var drainLimitNs: UInt64 = 30_000_000_000
+    /// The share of the arena that may hold pieces ready for serving, in percent.
+    public var residentPercentMax = 50
+    /// How long an export may wait for memory before the child hears that we are busy.
+    public var exportWaitNs: UInt64 = 1_000_000_000
+    /// How many may wait at once.
+    public var exportsWaitingMax = 64
     /// Which transport is used to which host.
     public var selector = SelectorSettings()
     /// Seeds the machines' random choices.

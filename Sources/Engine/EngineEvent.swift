@@ -45,6 +45,10 @@ public enum EngineEvent: Sendable {
     case sourceOpened(TaskID, ServedFile?)
     /// A worker threw away what was stored of a task, or could not.
     case forgotten(TaskID)
+    /// A worker read a stored piece into a slot for serving, or could not.
+    case pieceLoaded(ResidentNumber, StorageError?)
+    /// The origin's reader waits for a slot.
+    case slotsShort
     /// The store evicted or removed these tasks.
     case gone([TaskID])
     /// A link sent more than could be taken in; what it said was dropped.

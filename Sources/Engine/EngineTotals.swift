@@ -25,6 +25,15 @@ public struct EngineTotals: Sendable {
     public var readsWaitingForSlots = 0
     /// Pieces exported to children.
     public var uploadsRunning = 0
+    /// Memory of pieces kept ready for serving, whether read at the moment or not.
+    public var residentBytes = 0
+    /// Pieces kept ready as they arrived, without a copy; pieces read from the store for it; exports of pieces that were
+    /// ready.
+    public var residentKept: UInt64 = 0
+    /// See `residentKept`.
+    public var residentLoaded: UInt64 = 0
+    /// See `residentKept`.
+    public var residentHits: UInt64 = 0
     /// Origin leases.
     public var leasesHeld = 0
 }

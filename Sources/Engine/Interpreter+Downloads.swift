@@ -301,7 +301,11 @@ extension Interpreter {
             preconditionFailure("download \(number.value) went while a worker judged \(address)")
         }
         task.slotsOut -= 1
-        free(slot)
+        if case .kept = outcome {
+            keepResident(task.file(address.file).task, address.piece, slot)
+        } else {
+            free(slot)
+        }
         let judged = task.judging.removeValue(forKey: address)
         switch outcome {
         case .kept(let digest):

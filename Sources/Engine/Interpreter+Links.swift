@@ -27,9 +27,9 @@ extension Interpreter {
         case .readCompleted(let tag, _, let failure):
             readCompleted(tag, failure)
         case .exported(let token, let result):
-            exported(token, result)
-        case .exportRetired:
-            break
+            exported(token, result, rail: rail)
+        case .exportRetired(let id):
+            exportRetired(RailExport(rail: rail, id: id))
         case .shutDown:
             railEnded(rail)
         }

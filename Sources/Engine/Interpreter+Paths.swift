@@ -96,7 +96,13 @@ extension Interpreter {
         guard let path = link.path else { preconditionFailure("a link to \(peers[peer].host) without a way") }
         // A link we closed says nothing against its way.
         if error.code != .linkClosed {
-            peers[peer].selector.failed(path, why: error.description, nowNs: nowNs)
+            if link.isBlamed {
+                // Reads that ended with it were taken for a stand-still: one failure, and this is its reason.
+                peers[peer].selector.explain(path, why: error.description)
+                peers[peer].lost = nil
+            } else {
+                peers[peer].selector.failed(path, why: error.description, nowNs: nowNs)
+            }
             noteLoss(of: peer, path.kind, error)
         }
         peers[peer].state = .none
@@ -134,10 +140,11 @@ extension Interpreter {
 
     /// The way stood still: those links of the peer that have reads running, else the one for new reads.
     func blameWay(of peer: PeerNumber, _ why: String) {
-        let all = linksRead(of: peer).compactMap { links[$0] }
-        let busy = all.filter { $0.meter.reads > 0 }
-        for link in busy.isEmpty ? Array(all.prefix(1)) : busy {
-            guard let path = link.path else { continue }
+        let all = linksRead(of: peer)
+        let busy = all.filter { (links[$0]?.meter.reads ?? 0) > 0 }
+        for number in busy.isEmpty ? Array(all.prefix(1)) : busy {
+            guard let path = links[number]?.path, !links[number]!.isBlamed else { continue }
+            links[number]!.isBlamed = true
             peers[peer].selector.failed(path, why: why, nowNs: nowNs)
             peers[peer].lost = peers[peer].lost ?? (path.kind, why)
         }

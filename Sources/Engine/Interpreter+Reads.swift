@@ -37,7 +37,7 @@ extension Interpreter {
             machineEvents.append((read.download, .readEnded(read.peer, read.address, ok: false)))
             return true
         }
-        guard let slot = arena.take(lengthBytes: Int(grant.lengthBytes)) else { return false }
+        guard let slot = takeSlot(lengthBytes: Int(grant.lengthBytes)) else { return false }
         grants[read.grant] = nil
         let tag = number()
         reads[tag] = Read(

@@ -114,6 +114,7 @@ extension Interpreter {
 
     /// What is stored of a task is about to be thrown away: whoever opens it from now on must not get the old file.
     func stopServing(_ task: TaskID) {
+        forgetResident(task)
         uploadEvent(.forgot(task))
         for index in opening[task]?.indices ?? 0..<0 { opening[task]![index].isStale = true }
         guard let open = served.removeValue(forKey: task) else { return }
@@ -173,21 +174,30 @@ extension Interpreter {
             uploadEvent(.exported(session, piece, ok: false))
             return
         }
+        let key = UploadKey(session: session, piece: piece)
+        if rails[link.rail].capabilities.servesFrom == .memory {
+            let untilNs = nowNs + configuration.exportWaitNs
+            exportFromMemory(MemoryExport(key: key, task: task, served: file, untilNs: untilNs))
+            return
+        }
         let token = number()
-        exporting[token] = PendingExport(key: UploadKey(session: session, piece: piece), served: file)
+        exporting[token] = PendingExport(key: key, served: file)
         let range = file.file.layout.range(of: piece)
         command(
             .export(token: token, .file(descriptor: file.source.descriptor, range: range), to: link.id), on: link.rail)
     }
 
     /// A rail made an export, or could not. The machine revokes it at once when nobody waits for it any more.
-    func exported(_ token: UInt64, _ result: Result<Export, TransportError>) {
-        guard let key = exporting.removeValue(forKey: token)?.key else { return }
+    func exported(_ token: UInt64, _ result: Result<Export, TransportError>, rail: RailNumber) {
+        guard let pending = exporting.removeValue(forKey: token) else { return }
+        let key = pending.key
         switch result {
         case .success(let export):
             exports[key] = export
+            if let resident = pending.resident { residentExports[RailExport(rail: rail, id: export.id)] = resident }
             uploadEvent(.exported(key.session, key.piece, ok: true))
         case .failure:
+            if let resident = pending.resident { releaseResident(resident) }
             uploadEvent(.exported(key.session, key.piece, ok: false))
         }
     }

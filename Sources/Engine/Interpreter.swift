@@ -60,6 +60,18 @@ public final class Interpreter {
     var childTasks: [UploadSessionID: TaskID] = [:]
     var exports: [UploadKey: Export] = [:]
     var exporting: [UInt64: PendingExport] = [:]
+    /// Pieces in memory, for transports that serve from there.
+    var resident: ResidentPieces
+    /// Exports whose piece a worker is reading into memory.
+    var loading: [ResidentNumber: [MemoryExport]] = [:]
+    /// Exports that wait for memory, oldest first.
+    var exportsWaiting: [MemoryExport] = []
+    /// Exports of pieces in memory that are not retired.
+    var residentExports: [RailExport: ResidentNumber] = [:]
+    /// Whether some rail serves from memory.
+    let servesFromMemory: Bool
+    /// The origin's reader waits for a slot.
+    var originIsShort = false
     /// Tasks whose stored pieces a worker is throwing away, and what waits for that.
     var forgetting: [TaskID: Forgetting] = [:]
 
@@ -113,10 +125,25 @@ public final class Interpreter {
         let piece: PieceIndex
     }
 
-    /// An export a rail is making: its task's descriptor stays open until then.
+    /// An export a rail is making: its task's descriptor stays open until then, its piece in memory.
     struct PendingExport {
         let key: UploadKey
         let served: ServedFile
+        var resident: ResidentNumber?
+    }
+
+    /// An export of a piece that is to lie in memory.
+    struct MemoryExport {
+        let key: UploadKey
+        let task: TaskID
+        let served: ServedFile
+        let untilNs: UInt64
+    }
+
+    /// An export as its rail names it.
+    struct RailExport: Hashable {
+        let rail: RailNumber
+        let id: ExportID
     }
 
     /// A task open for serving, as long as children have sessions on it.
@@ -163,6 +190,9 @@ public final class Interpreter {
         self.log = log
         upload = Upload(settings: configuration.upload)
         peers = PeerTable(settings: configuration.selector)
+        servesFromMemory = rails.contains { $0.capabilities.servesFrom == .memory }
+        let share = arena.lengthBytes / 100 * configuration.residentPercentMax
+        resident = ResidentPieces(bytesMax: max(share, arena.slotBytes))
         outbox = Array(repeating: [], count: rails.count)
     }
 
@@ -196,6 +226,7 @@ public final class Interpreter {
         sum.readsRunning = reads.count
         sum.readsWaitingForSlots = readsWaiting.count
         sum.uploadsRunning = exports.count
+        sum.residentBytes = resident.bytes
         totals.put(sum)
         totalsAreOld = false
     }
@@ -210,6 +241,7 @@ public final class Interpreter {
         for peer in idlePeers {
             if let atNs = peers[peer].idleUntilNs { wake = min(wake ?? .max, atNs) }
         }
+        if let first = exportsWaiting.first { wake = min(wake ?? .max, first.untilNs) }
         for atNs in climbing.values { wake = min(wake ?? .max, atNs) }
         for link in drainingLinks {
             if let atNs = links[link]?.drainUntilNs { wake = min(wake ?? .max, atNs) }
@@ -243,8 +275,14 @@ public final class Interpreter {
             sourceOpened(task, source)
         case .forgotten(let task):
             forgotten(task)
+        case .pieceLoaded(let number, let error):
+            pieceLoaded(number, error)
+        case .slotsShort:
+            originIsShort = true
+            evictForOrigin()
         case .gone(let tasks):
             for task in tasks {
+                forgetResident(task)
                 uploadEvent(.forgot(task))
                 scheduler.send(.forgot(task))
             }
@@ -257,12 +295,14 @@ public final class Interpreter {
             guard stopAtNs == nil else { break }
             stopAtNs = nowNs + limitNs
             endDownloads()
+            endResident()
         }
     }
 
     /// Whether a stopped engine has nothing more to wait for: every download has wound down, every job is handed over.
     var isDrained: Bool {
         stopAtNs != nil && downloads.isEmpty && jobsWaiting.isEmpty && forgetting.isEmpty
+            && resident.isEmpty
     }
 
     /// Lets the machines whose time has come look at the clock.
@@ -274,6 +314,7 @@ public final class Interpreter {
         closeIdleLinks()
         climb()
         closeDrained()
+        expireExports()
     }
 
     /// Feeds the machines until none has anything more to say.
@@ -343,6 +384,7 @@ public final class Interpreter {
         let left = outbox[rail]
         outbox[rail] = []
         for command in left { refuse(command, on: rail) }
+        for export in residentExports.keys where export.rail == rail { exportRetired(export) }
     }
 
     /// Answers a command as a rail answers one for a link that is closed.
@@ -377,7 +419,9 @@ public final class Interpreter {
 
     /// Slots were given back, here or by the origin's reader.
     func slotsFreed() {
+        startWaitingExports()
         startWaitingReads()
+        originIsShort = false
         origin.slotsFreed()
     }
 }

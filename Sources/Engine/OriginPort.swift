@@ -5,7 +5,7 @@ import Swarm
 /// Reads origins for the engine; called on the engine's thread, never blocks.
 ///
 /// Bytes land in slots of the engine's arena: the port takes a slot for each piece (`Arena.take`), waits when there is
-/// none until `slotsFreed`, and hands each filled slot over with `EngineEvent.originPiece`. Exactly one `originEnded`
+/// none, saying so with `EngineEvent.slotsShort`, until `slotsFreed`, and hands each filled slot over with `EngineEvent.originPiece`. Exactly one `originEnded`
 /// follows a `fetch`.
 public protocol OriginPort: Sendable {
     /// Reads the pieces of one file in order.

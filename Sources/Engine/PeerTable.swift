@@ -109,6 +109,8 @@ struct EngineLink {
     var wants: Set<Want> = []
     /// Reads in the hands of its rail, and how fast they come.
     var meter = LinkMeter()
+    /// It stood still, and its way was told so.
+    var isBlamed = false
     /// Its rail was told to close it.
     var isClosing = false
     /// Set once reads have moved to another link: closed by then at the latest.

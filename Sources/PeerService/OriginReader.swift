@@ -130,7 +130,7 @@ private final class OriginFill: OriginSink {
     }
 
     func slot(for pieceOffset: UInt64, lengthBytes: Int) -> UnsafeMutableRawBufferPointer? {
-        state.withLock { state in
+        let bytes = state.withLock { state -> UnsafeMutableRawBufferPointer? in
             if let filling = state.filling, filling.offset == pieceOffset {
                 return UnsafeMutableRawBufferPointer(rebasing: arena.bytes(of: filling.slot)[..<lengthBytes])
             }
@@ -142,6 +142,8 @@ private final class OriginFill: OriginSink {
             state.filling = (pieceOffset, slot)
             return UnsafeMutableRawBufferPointer(rebasing: arena.bytes(of: slot)[..<lengthBytes])
         }
+        if bytes == nil { post(.slotsShort) }
+        return bytes
     }
 
     func filled(pieceOffset: UInt64) {

@@ -89,6 +89,21 @@ enum PeerMetrics {
         metrics.collect("martlet_uploads_running", "Pieces granted to children and not released.", kind: .gauge) {
             [MetricSample(labels: [], value: UInt64(totals.value.uploadsRunning))]
         }
+        metrics.collect("martlet_resident_bytes", "Memory of pieces that lie ready for serving.", kind: .gauge) {
+            [MetricSample(labels: [], value: UInt64(totals.value.residentBytes))]
+        }
+        metrics.collect(
+            "martlet_resident_pieces_total",
+            "Pieces kept in memory as they arrived, read from the store for serving, and served from memory again.",
+            kind: .counter
+        ) {
+            let value = totals.value
+            return [
+                MetricSample(labels: [("how", "kept")], value: value.residentKept),
+                MetricSample(labels: [("how", "loaded")], value: value.residentLoaded),
+                MetricSample(labels: [("how", "hit")], value: value.residentHits),
+            ]
+        }
         metrics.collect("martlet_slots_bytes", "Memory of slots, by state.", kind: .gauge) {
             let usage = parts.arena.usage
             return [

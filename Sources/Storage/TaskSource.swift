@@ -31,6 +31,35 @@ public final class TaskSource: Sendable {
     /// The descriptor, lent: neither close it nor move its position.
     public var descriptor: CInt { open.descriptor.raw }
 
+    /// Reads a range into memory; blocks on the disk.
+    ///
+    /// A published file is read past the page cache where that can be: its bytes are on the device, and the processor
+    /// copies nothing. One that is still being written has its last pieces in the page cache.
+    /// - Parameter memory: at least as long as the range; direct reads want it at an address and of a size that are
+    ///   multiples of 4 KiB.
+    /// - Throws: `.io`, also when the file ends before the range does.
+    public func read(_ range: ByteRange, into memory: UnsafeMutableRawBufferPointer) throws(StorageError) {
+        let length = Int(range.length)
+        precondition(length <= memory.count, "\(length) bytes do not fit into \(memory.count)")
+        let count: Int
+        do throws(Errno) {
+            if owner.isPublished,
+                let direct = try open.descriptor.readDirect(at: range.offset, lengthBytes: length, into: memory)
+            {
+                count = direct
+            } else {
+                let part = UnsafeMutableRawBufferPointer(rebasing: memory[..<length])
+                count = try open.descriptor.read(at: range.offset, into: part)
+            }
+        } catch {
+            throw StorageError(cannot: "read \(task) at \(range.offset)", error)
+        }
+        guard count == length else {
+            throw StorageError(
+                .io, "the file of \(task) ends at \(range.offset + UInt64(count)): it was changed; remove the model")
+        }
+    }
+
     /// Ends the use; further calls do nothing. Also done when the last reference goes.
     public func unuse() {
         if !isOver.exchange(true, ordering: .acquiringAndReleasing) { owner.endUse() }

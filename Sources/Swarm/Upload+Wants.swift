@@ -59,15 +59,26 @@ extension Upload {
         return best?.index
     }
 
+    /// Where an export that was asked for and not made yet is.
+    private func exporting(_ session: UploadSessionID, _ piece: PieceIndex) -> Int {
+        let index = slots.firstIndex {
+            guard $0.session == session, $0.piece == piece else { return false }
+            if case .granted = $0.state { return false }
+            return true
+        }
+        guard let index else { preconditionFailure("exported \(piece) for \(session), for which no export was asked") }
+        return index
+    }
+
+    /// There is no room for an export now: the child hears when there may be.
+    mutating func exportDeferred(_ session: UploadSessionID, _ piece: PieceIndex) {
+        let slot = slots.remove(at: exporting(session, piece))
+        if slot.state == .exporting { turnAway(session, piece) }
+    }
+
     /// An export is made, or could not be.
     mutating func exported(_ session: UploadSessionID, _ piece: PieceIndex, ok: Bool, _ nowNs: UInt64) {
-        guard
-            let index = slots.firstIndex(where: {
-                guard $0.session == session, $0.piece == piece else { return false }
-                if case .granted = $0.state { return false }
-                return true
-            })
-        else { preconditionFailure("exported \(piece) for \(session), for which no export was asked") }
+        let index = exporting(session, piece)
         switch (slots[index].state, ok) {
         case (.exporting, true):
             slots[index].state = .granted(sinceNs: nowNs, untilNs: nowNs + settings.leaseNs)

@@ -6,14 +6,14 @@ import Artifacts
 ///   wanted ──▶ queued ── a slot is free ──▶ exporting ── exported ok ──▶ granted ── released ──▶ revoked
 ///     │           │ waited too long: busy      │ not ok: absent            │ lease over: an offence ──▶ revoked
 ///     │ not held: absent                       │ released, closed, forgotten, link down while exporting:
-///     │ queue full: busy                       ▼
+///     │ queue full: busy                       ▼                  (deferred: busy)
 ///                                           orphaned ── exported ok ──▶ revoked
 /// ```
 /// Every export that was made is revoked exactly once. Of the wants that wait, the piece served least goes first (each
 /// piece leaves a source once before any leaves it twice), then the child with the fewest slots, then the oldest want.
 ///
-/// Contract with the interpreter: every `export` is answered by exactly one `exported`, also after the link went down;
-/// another `exported` traps. What a child says never traps: out of its bounds it costs the child its link.
+/// Contract with the interpreter: every `export` is answered by exactly one `exported` or `exportDeferred`, also after
+/// the link went down; another one traps. What a child says never traps: out of its bounds it costs the child its link.
 ///
 /// Threading: a value; one owner at a time. Cost of an event: O(slots + queued wants).
 public struct Upload: Sendable {
@@ -108,6 +108,7 @@ public struct Upload: Sendable {
         case .kept(let task, let piece): kept(task, piece, nowNs)
         case .forgot(let task): forgot(task)
         case .exported(let session, let piece, let ok): exported(session, piece, ok: ok, nowNs)
+        case .exportDeferred(let session, let piece): exportDeferred(session, piece)
         case .tick: break
         }
         expire(nowNs)

@@ -29,6 +29,8 @@ public enum UploadEvent: Sendable {
     case forgot(TaskID)
     /// The export the machine asked for is ready to grant, or could not be made.
     case exported(UploadSessionID, PieceIndex, ok: Bool)
+    /// Instead of `exported`: it cannot be made now for want of memory, but later it may.
+    case exportDeferred(UploadSessionID, PieceIndex)
     case tick
 }
 

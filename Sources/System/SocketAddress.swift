@@ -53,3 +53,20 @@ extension SocketAddress {
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
+
+/// The IP address of a far side, to tell hosts apart by: who takes how much.
+public struct PeerAddress: Hashable, Sendable {
+    /// The address as IPv6, IPv4 mapped into it.
+    public let high: UInt64
+    /// Its lower half.
+    public let low: UInt64
+
+    /// From the halves of an IPv6 address.
+    public init(high: UInt64, low: UInt64) {
+        self.high = high
+        self.low = low
+    }
+
+    /// Nobody's: for a connection whose far side is not known.
+    public static let unknown = PeerAddress(high: 0, low: 0)
+}

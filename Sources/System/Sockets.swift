@@ -65,6 +65,15 @@ public enum Sockets {
         UInt16(try checked(martlet_socket_port(socket), "getsockname"))
     }
 
+    /// Where the far side of a TCP connection is; nil when the connection has gone already.
+    public static func peer(of socket: CInt) -> PeerAddress? {
+        var bytes: (UInt64, UInt64) = (0, 0)
+        let result = withUnsafeMutableBytes(of: &bytes) {
+            martlet_socket_peer_address(socket, $0.assumingMemoryBound(to: UInt8.self).baseAddress!)
+        }
+        return result < 0 ? nil : PeerAddress(high: UInt64(bigEndian: bytes.0), low: UInt64(bigEndian: bytes.1))
+    }
+
     /// Whether both ends are on this machine, by their addresses.
     public static func isLoopback(_ socket: CInt) -> Bool { martlet_socket_is_loopback(socket) == 1 }
 

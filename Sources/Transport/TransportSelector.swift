@@ -125,6 +125,9 @@ public struct TransportSelector: Sendable {
         }
     }
 
+    /// Says better why a path failed last.
+    public mutating func explain(_ path: TransportPath, why: String) { change(path) { $0.why = why } }
+
     /// Bytes came over a path, in so long a time.
     ///
     /// - Parameter busyNs: how long the path was at work for them; 0 when that is not known.

@@ -18,6 +18,14 @@ public enum TransportKind: UInt8, Sendable, Hashable, CaseIterable, CustomString
     }
 }
 
+/// Where a transport's exports are best taken from.
+public enum ServingSource: Sendable, Hashable {
+    /// From files as they are: the kernel sends what is in the page cache.
+    case files
+    /// From registered memory: the far side's NIC reads what lies there, and this host's processors do nothing.
+    case memory
+}
+
 /// What a transport can do, discovered once, tested to equal what works, and printed by `martlet info`.
 public struct TransportCapabilities: Sendable, Hashable {
     /// Which transport this is.
@@ -36,13 +44,17 @@ public struct TransportCapabilities: Sendable, Hashable {
     public var linksMax: Int
     /// Whether a file can be exported as it is, or must first be read into registered memory.
     public var exportsFiles: Bool
+    /// Where exports are best taken from.
+    public var servesFrom: ServingSource
     /// How often the receiving CPU copies each byte.
     public var receiveCopies: Int
 
-    /// Describes a transport.
+    /// Describes a transport. One that cannot export files serves from memory; any other from files, unless it says
+    /// otherwise.
     public init(
         kind: TransportKind, readBytesMax: UInt32, readBytesPreferred: UInt32 = 1 << 20, readsPerLinkMax: Int,
-        exportsPerLinkMax: Int, messageBytesMax: Int, linksMax: Int, exportsFiles: Bool, receiveCopies: Int
+        exportsPerLinkMax: Int, messageBytesMax: Int, linksMax: Int, exportsFiles: Bool,
+        servesFrom: ServingSource = .files, receiveCopies: Int
     ) {
         self.kind = kind
         self.readBytesMax = readBytesMax
@@ -52,6 +64,7 @@ public struct TransportCapabilities: Sendable, Hashable {
         self.messageBytesMax = messageBytesMax
         self.linksMax = linksMax
         self.exportsFiles = exportsFiles
+        self.servesFrom = exportsFiles ? servesFrom : .memory
         self.receiveCopies = receiveCopies
     }
 }

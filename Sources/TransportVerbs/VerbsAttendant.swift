@@ -1,19 +1,45 @@
 import Synchronization
 import System
+import Transport
 
-/// A thread for what may block in the kernel: bringing queue pairs up (their neighbours are resolved), destroying them
-/// (rxe waits for packets of theirs that a dead link keeps queued). A rail hands it jobs and never waits for one.
+/// Threads for what may block in the kernel: bringing queue pairs up (their neighbours are resolved, a second for each
+/// that does not exist), destroying them (rxe waits for packets of theirs that a dead link keeps queued). A rail hands
+/// them jobs and never waits for one.
+///
+/// Fair: jobs of one address follow each other, and addresses take turns, so that whoever makes slow ones waits for
+/// himself.
 final class VerbsAttendant: Sendable {
     /// Numbers a job; its result carries the number.
     typealias JobNumber = UInt64
 
     private struct State {
-        var waiting: [(number: JobNumber, job: @Sendable () -> String?)] = []
+        /// Jobs that wait, and addresses with one under way; an address with neither has no entry.
+        var waiting: [PeerAddress: [(number: JobNumber, job: @Sendable () -> String?)]] = [:]
+        var underWay: Set<PeerAddress> = []
+        /// Addresses with waiting jobs and none under way, in turn.
+        var turns = Fifo<PeerAddress>()
         var done: [(number: JobNumber, failure: String?)] = []
         var isStopping = false
+
+        mutating func takeNext() -> (address: PeerAddress, number: JobNumber, job: @Sendable () -> String?)? {
+            while let address = turns.popFirst() {
+                // It may stand here twice, after a withdrawal.
+                guard !underWay.contains(address), let next = waiting[address]?.first else { continue }
+                waiting[address]?.removeFirst()
+                if waiting[address]?.isEmpty == true { waiting[address] = nil }
+                underWay.insert(address)
+                return (address, next.number, next.job)
+            }
+            return nil
+        }
+
+        mutating func end(_ address: PeerAddress) {
+            underWay.remove(address)
+            if waiting[address] != nil { turns.append(address) }
+        }
     }
 
-    /// What the thread and its owner share: the thread must not keep its owner alive.
+    /// What the threads and their owner share: a thread must not keep its owner alive.
     private final class Desk: Sendable {
         // Safety: only touched under the monitor.
         nonisolated(unsafe) var state = State()
@@ -23,42 +49,72 @@ final class VerbsAttendant: Sendable {
         init() throws(Errno) { done = try EventDescriptor() }
 
         func run() {
+            monitor.lock()
             while true {
-                monitor.lock()
-                while state.waiting.isEmpty && !state.isStopping { monitor.wait() }
-                guard !state.waiting.isEmpty else {
-                    monitor.unlock()
-                    return
+                guard let next = state.takeNext() else {
+                    // What waits behind a job under way is its thread's.
+                    if state.isStopping { break }
+                    monitor.wait()
+                    continue
                 }
-                let next = state.waiting.removeFirst()
                 monitor.unlock()
                 let failure = next.job()
                 monitor.lock()
+                state.end(next.address)
                 state.done.append((next.number, failure))
-                monitor.unlock()
                 done.signal()
             }
+            monitor.unlock()
+        }
+
+        func stop() {
+            monitor.lock()
+            state.isStopping = true
+            monitor.unlock()
+            monitor.broadcast()
         }
     }
 
     private let desk: Desk
-    private let thread: PinnedThread<Void>
+    private let threads: [PinnedThread<Void>]
 
-    init(name: String) throws(Errno) {
+    init(name: String, threads count: Int) throws(Errno) {
         let desk = try Desk()
         self.desk = desk
-        thread = try PinnedThread(name: name) { desk.run() }
+        var threads: [PinnedThread<Void>] = []
+        do throws(Errno) {
+            for number in 0..<count { threads.append(try PinnedThread(name: "\(name)-\(number)") { desk.run() }) }
+        } catch {
+            desk.stop()
+            for thread in threads { thread.join() }
+            throw error
+        }
+        self.threads = threads
     }
 
     /// Readable when a job is done.
     var descriptor: CInt { desk.done.raw }
 
-    /// Queues a job; it returns why it failed, or nil.
-    func submit(_ number: JobNumber, _ job: @escaping @Sendable () -> String?) {
+    /// Queues a job behind others of its address; it returns why it failed, or nil.
+    func submit(_ number: JobNumber, for address: PeerAddress, _ job: @escaping @Sendable () -> String?) {
         desk.monitor.lock()
-        desk.state.waiting.append((number, job))
+        if desk.state.waiting[address] == nil {
+            desk.state.waiting[address] = []
+            if !desk.state.underWay.contains(address) { desk.state.turns.append(address) }
+        }
+        desk.state.waiting[address]?.append((number, job))
         desk.monitor.unlock()
         desk.monitor.signal()
+    }
+
+    /// Takes a job back that has not begun; whether that was so.
+    func withdraw(_ number: JobNumber, for address: PeerAddress) -> Bool {
+        desk.monitor.lock()
+        defer { desk.monitor.unlock() }
+        guard let place = desk.state.waiting[address]?.firstIndex(where: { $0.number == number }) else { return false }
+        desk.state.waiting[address]?.remove(at: place)
+        if desk.state.waiting[address]?.isEmpty == true { desk.state.waiting[address] = nil }
+        return true
     }
 
     /// The jobs that were done since the last call.
@@ -71,12 +127,9 @@ final class VerbsAttendant: Sendable {
         return done
     }
 
-    /// Does what is queued and ends the thread. Blocks as long as that takes.
+    /// Does what is queued and ends the threads. Blocks as long as that takes.
     func stop() {
-        desk.monitor.lock()
-        desk.state.isStopping = true
-        desk.monitor.unlock()
-        desk.monitor.broadcast()
-        thread.join()
+        desk.stop()
+        for thread in threads { thread.join() }
     }
 }

@@ -44,6 +44,10 @@ extension VerbsTransport {
                 events.message(UnsafeRawBufferPointer(rebasing: message[1...]), on: link.id)
             }
             if handed >= limit || !happenings.isEmpty { markResumable(link) }
+            // Messages of ours stop at the bound by themselves: beyond it are answers that are not taken.
+            guard control.queuedBytes <= 2 * configuration.messageQueueBytesMax else {
+                throw TransportError(.limit, "\(link.name) asks and does not listen; the link was closed")
+            }
         } catch {
             takeDown(link, error)
         }

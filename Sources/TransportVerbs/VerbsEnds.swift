@@ -10,6 +10,11 @@ extension VerbsTransport {
         takeDown(target, TransportError(.linkClosed, "this side closed the link to \(target.name)"))
     }
 
+    /// Puts every queue pair into ERR, as a device does on its own account: for tests of what follows.
+    package func failQueuePairs() {
+        for link in links.all where link.state == .up { failLanes(link) }
+    }
+
     /// Begins the end of a link. Its reads complete as the device gives them back, its exports retire, then it is
     /// reported down.
     func takeDown(_ link: VerbsLink, _ reason: TransportError) {
@@ -21,6 +26,11 @@ extension VerbsTransport {
         if let control = link.control { drop(control.socket) }
         link.control = nil
         link.bindsPending = 0
+        // What has not begun need not begin.
+        if link.isRaising, builder.withdraw(link.raisingJob, for: link.address) {
+            jobs[link.raisingJob] = nil
+            link.isRaising = false
+        }
         giveUpListed(link)
         if wasUp || !link.isRaising { failLanes(link) }
         scheduleScan(atNs: link.drainDeadlineNs)
@@ -60,14 +70,14 @@ extension VerbsTransport {
         for lane in link.lanes { free(lane) }
         // A NIC may be at it still: then only a destroyed queue pair says that it is not.
         guard !isClean || !link.exports.isEmpty else {
-            attend(reaper) {
+            attend(reaper, for: link.address) {
                 remains.release()
                 return nil
             } then: { _ in
             }
             return gone(link)
         }
-        attend(reaper) {
+        attend(reaper, for: link.address) {
             remains.release()
             return nil
         } then: { [unowned self] _ in
@@ -89,6 +99,7 @@ extension VerbsTransport {
         }
         link.exports = [:]
         links[link.id] = nil
+        if link.inbound && !link.wasUp { arrivals -= 1 }
         guard let reason = link.downReason else { preconditionFailure("a link went without a reason") }
         if link.inbound && link.peer != nil && !link.wasUp {
             counters.handshakesRefused += 1
@@ -172,7 +183,7 @@ extension VerbsTransport {
         isArmed = false
         requestsOutstanding = 0
         let remains = SessionRemains(lost)
-        attend(reaper) {
+        attend(reaper, for: .unknown) {
             remains.release()
             return nil
         } then: { [unowned self] _ in

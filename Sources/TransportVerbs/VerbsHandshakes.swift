@@ -5,11 +5,13 @@ import Verbs
 /// An accepted connection that has not said yet who it is.
 final class VerbsHandshake {
     let socket: WatchedSocket
+    let address: PeerAddress
     let deadlineNs: UInt64
     var received: [UInt8] = []
 
-    init(socket: WatchedSocket, deadlineNs: UInt64) {
+    init(socket: WatchedSocket, address: PeerAddress, deadlineNs: UInt64) {
         self.socket = socket
+        self.address = address
         self.deadlineNs = deadlineNs
     }
 }
@@ -98,6 +100,7 @@ extension VerbsTransport {
         if let error = Sockets.pendingError(of: control.socket.descriptor.raw) {
             throw failure(error, "cannot connect to \(link.remote)")
         }
+        link.address = Sockets.peer(of: control.socket.descriptor.raw) ?? .unknown
         let greeting = HandshakeFrame(
             .greeting, number: link.nonce, identity: configuration.identity,
             readsPerLinkMax: UInt16(configuration.readsPerLinkMax))
@@ -140,18 +143,51 @@ extension VerbsTransport {
         guard let listener else { return }
         // Bounded: others have their turn too.
         for _ in 0..<16 {
-            guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening() }
+            // Twice: those that were made to go may still be on their way.
+            guard hasRoomToAccept else { return pauseListening() }
             do throws(Errno) {
                 guard let descriptor = try Sockets.accept(listener.descriptor.raw) else { return }
+                let address = Sockets.peer(of: descriptor.raw) ?? .unknown
+                if handshakesPending + arrivals >= configuration.pendingHandshakesMax { makeRoom(for: address) }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
-                endpoints[socket.endpoint] = .handshake(VerbsHandshake(socket: socket, deadlineNs: deadlineNs))
+                endpoints[socket.endpoint] = .handshake(
+                    VerbsHandshake(socket: socket, address: address, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
                 counters.handshakesRefused += 1
                 if error.isOutOfDescriptors { return pauseListening() }
             }
+        }
+    }
+
+    private var hasRoomToAccept: Bool {
+        handshakesPending + arrivals < 2 * configuration.pendingHandshakesMax
+    }
+
+    /// Ends the oldest unfinished handshake of the address that has most of them, a newcomer counted in: whoever leaves
+    /// handshakes unfinished is in his own way, and in nobody else's.
+    private func makeRoom(for newcomer: PeerAddress) {
+        var counts: [PeerAddress: Int] = [newcomer: 1]
+        var oldest: [PeerAddress: (deadlineNs: UInt64, endpoint: Endpoint)] = [:]
+        for endpoint in endpoints.all {
+            let (address, deadlineNs): (PeerAddress, UInt64)
+            switch endpoint {
+            case .handshake(let handshake): (address, deadlineNs) = (handshake.address, handshake.deadlineNs)
+            case .control(let link) where link.inbound && !link.wasUp && link.state != .draining:
+                (address, deadlineNs) = (link.address, link.deadlineNs)
+            default: continue
+            }
+            counts[address, default: 0] += 1
+            if deadlineNs < oldest[address]?.deadlineNs ?? .max { oldest[address] = (deadlineNs, endpoint) }
+        }
+        let most = oldest.max { counts[$0.key] ?? 0 < counts[$1.key] ?? 0 }
+        switch most?.value.endpoint {
+        case .handshake(let handshake): refuse(handshake, .limit)
+        case .control(let link):
+            takeDown(link, TransportError(.limit, "\(link.name) left too many handshakes unfinished"))
+        default: break
         }
     }
 
@@ -204,8 +240,10 @@ extension VerbsTransport {
         }!
         let link = links[id]!
         link.peer = peer
+        link.address = handshake.address
         link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
         handshakesPending -= 1
+        arrivals += 1
         endpoints[handshake.socket.endpoint] = .control(link)
         let answer = HandshakeFrame(
             .welcome, number: RandomNumber.make(), identity: configuration.identity,
@@ -244,7 +282,7 @@ extension VerbsTransport {
 
     func resumeListening() {
         guard isListenerPaused, let listener else { return }
-        guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening() }
+        guard hasRoomToAccept else { return pauseListening() }
         isListenerPaused = false
         try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
     }

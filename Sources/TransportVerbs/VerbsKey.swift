@@ -6,17 +6,17 @@ import Transport
 /// side's number for this link: a key that strayed to another link is refused before anything is posted, since a
 /// denied READ costs the link it is posted on. That is politeness; what a hostile reader may do is decided by the
 /// device.
-struct VerbsKey: Equatable {
-    static let bytes = 40
-    static let anyLane: UInt8 = 255
+package struct VerbsKey: Equatable {
+    package static let bytes = 40
+    package static let anyLane: UInt8 = 255
 
-    var tag: UInt64
-    var export: UInt64
-    var address: UInt64
-    var lengthBytes: UInt64
-    var remoteKey: UInt32
+    package var tag: UInt64
+    package var export: UInt64
+    package var address: UInt64
+    package var lengthBytes: UInt64
+    package var remoteKey: UInt32
     /// The only queue pair a window is bound to, or `anyLane`.
-    var lane: UInt8
+    package var lane: UInt8
 
     init(tag: UInt64, export: UInt64, address: UInt64, lengthBytes: UInt64, remoteKey: UInt32, lane: UInt8) {
         self.tag = tag
@@ -28,7 +28,7 @@ struct VerbsKey: Equatable {
     }
 
     /// Reads a key; nil when it is not one of this transport.
-    init?(_ key: RemoteKey) {
+    package init?(_ key: RemoteKey) {
         let parsed: VerbsKey? = key.withBytes { bytes in
             var reader = WireReader(bytes)
             guard bytes.count == Self.bytes, let tag = reader.read(UInt64.self),

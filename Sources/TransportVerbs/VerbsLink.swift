@@ -1,3 +1,4 @@
+import System
 import Transport
 import Verbs
 
@@ -34,6 +35,8 @@ final class VerbsLink {
     let id: LinkID
     let inbound: Bool
     let remote: String
+    /// Where its control stream leads; nobody's until it is connected.
+    var address = PeerAddress.unknown
     let nonce: RandomNumber
     var control: ControlStream?
     var state: State
@@ -81,6 +84,7 @@ final class VerbsLink {
     var drainDeadlineNs: UInt64 = 0
     /// A job of the attendant on its queue pairs is under way.
     var isRaising = false
+    var raisingJob: VerbsAttendant.JobNumber = 0
     /// Its queue pairs are being destroyed.
     var isBuried = false
     var isDirty = false

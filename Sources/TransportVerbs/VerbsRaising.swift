@@ -122,7 +122,7 @@ extension VerbsTransport {
                 configuration.readsInFlightMax, session.readsInitiatedMax, theirs.readsServedMax),
             readsServedMax: min(configuration.readsInFlightMax, session.readsServedMax),
             timeoutExponent: configuration.timeoutExponent, retries: configuration.retries)
-        attend(builder) {
+        attend(builder, for: link.address) {
             raising.raise()
         } then: { [unowned self] failure in
             link.isRaising = false
@@ -136,6 +136,7 @@ extension VerbsTransport {
                 throw TransportError(.system, "no link to \(link.name): \(failure)")
             }
         }
+        link.raisingJob = lastJob
     }
 
     /// READs the far side's generation word over every queue pair: whoever answers, answers for this link.
@@ -149,6 +150,7 @@ extension VerbsTransport {
     func comeUp(_ link: VerbsLink) {
         if !link.inbound { queue(.ready, on: link) }
         link.state = .up
+        if link.inbound { arrivals -= 1 }
         link.wasUp = true
         link.hasHeard = true
         link.nextProbeNs = nowNs + configuration.livenessIntervalNs

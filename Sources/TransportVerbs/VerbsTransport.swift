@@ -46,6 +46,8 @@ public final class VerbsTransport: PieceTransport {
     var endpoints: LinkTable<Endpoint>
     var links: LinkTable<VerbsLink>
     var handshakesPending = 0
+    /// Inbound links that were never up and are not gone.
+    var arrivals = 0
     var regions: [RegionMemory] = []
     var session: VerbsSession?
     var lanes: [(generation: UInt8, lane: VerbsLane?)] = []
@@ -88,6 +90,7 @@ public final class VerbsTransport: PieceTransport {
     /// Happenings that wait for `poll` before `post` takes no more.
     static let happeningsMax = 1 << 16
     static let listenerPauseNs: UInt64 = 100_000_000
+    private static let attendantThreads = 3
 
     /// Opens the device, finds out what it enforces, and listens when the configuration says so. Blocks for some tens
     /// of milliseconds.
@@ -108,13 +111,13 @@ public final class VerbsTransport: PieceTransport {
             readsPerLinkMax: configuration.readsPerLinkMax,
             exportsPerLinkMax: configuration.exportsPerLinkMax,
             messageBytesMax: VerbsConfiguration.messageBytesMax,
-            linksMax: configuration.linksMax, exportsFiles: true, receiveCopies: 0)
+            linksMax: configuration.linksMax, exportsFiles: true, servesFrom: .memory, receiveCopies: 0)
         links = LinkTable(linksMax: configuration.linksMax)
-        endpoints = LinkTable(linksMax: 8 + configuration.pendingHandshakesMax + configuration.linksMax)
+        endpoints = LinkTable(linksMax: 8 + 2 * configuration.pendingHandshakesMax + configuration.linksMax)
         do throws(Errno) {
             queue = try EpollQueue()
-            builder = try VerbsAttendant(name: "verbs-builder")
-            reaper = try VerbsAttendant(name: "verbs-reaper")
+            builder = try VerbsAttendant(name: "verbs-builder", threads: Self.attendantThreads)
+            reaper = try VerbsAttendant(name: "verbs-reaper", threads: Self.attendantThreads)
             try watch(builder.descriptor, .builder)
             try watch(reaper.descriptor, .reaper)
             try watchSession()
@@ -280,11 +283,12 @@ public final class VerbsTransport: PieceTransport {
 
     /// Has an attendant do what may block; `then` runs on the rail, with why it failed.
     func attend(
-        _ attendant: VerbsAttendant, _ job: @escaping @Sendable () -> String?, then: @escaping (String?) -> Void
+        _ attendant: VerbsAttendant, for address: PeerAddress, _ job: @escaping @Sendable () -> String?,
+        then: @escaping (String?) -> Void
     ) {
         lastJob += 1
         jobs[lastJob] = then
-        attendant.submit(lastJob, job)
+        attendant.submit(lastJob, for: address, job)
     }
 
     func finishJobs(of attendant: VerbsAttendant) {

@@ -13,7 +13,7 @@ public struct Device: ~Copyable, Sendable {
     let calls: VerbsCalls
 
     init(_ context: UnsafeMutablePointer<ibv_context>, name: String, calls: VerbsCalls) throws(VerbsError) {
-        let handle = Handle(context, name: name, parents: [calls], call: "ibv_close_device") {
+        let handle = Handle(context, name: name, parents: [], call: "ibv_close_device") {
             calls.table.close_device($0)
         }
         var raw = ibv_device_attr()

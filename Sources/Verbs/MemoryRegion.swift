@@ -46,7 +46,8 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
     private let granted: MemoryAccess
 
     /// The address requests name its first byte by.
-    public var address: UInt64 { UInt64(UInt(bitPattern: raw.pointee.addr)) }
+    public var address: UInt64 { begin }
+    private let begin: UInt64
 
     /// Registers mapped memory (ibv_reg_mr(3)). Pins it, and touches what is not touched yet: slow for fresh memory.
     ///
@@ -72,7 +73,7 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         }
         let number = martlet_verbs_errno()
         guard let raw else { throw Self.failure(number, call, bytes: lengthBytes, on: domain.deviceName) }
-        self.init(raw, lengthBytes: lengthBytes, access: granted, in: domain)
+        self.init(raw, address: address, lengthBytes: lengthBytes, access: granted, in: domain)
     }
 
     /// Registers memory of another device, such as a GPU, by its DMA-buf (ibv_reg_dmabuf_mr(3)); `virtualAddress` is
@@ -93,19 +94,21 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         guard let raw else {
             throw Self.failure(number, "ibv_reg_dmabuf_mr", bytes: lengthBytes, on: domain.deviceName)
         }
-        self.init(raw, lengthBytes: lengthBytes, access: access, in: domain)
+        self.init(raw, address: virtualAddress, lengthBytes: lengthBytes, access: access, in: domain)
     }
 
     private init(
-        _ raw: UnsafeMutablePointer<ibv_mr>, lengthBytes: Int, access: MemoryAccess,
+        _ raw: UnsafeMutablePointer<ibv_mr>, address: UInt64, lengthBytes: Int, access: MemoryAccess,
         in domain: borrowing ProtectionDomain
     ) {
         self.raw = raw
         self.domain = domain.handle
         calls = domain.calls
         deviceName = domain.deviceName
+        begin = address
         length = lengthBytes
         granted = access
+        domain.handle.childOpened()
     }
 
     /// Revokes its keys and unpins it: once this returns, requests with its remote key fail at the other end.
@@ -115,6 +118,7 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         let result = calls.table.dereg_mr(raw)
         if result == 0 {
             isOpen = false
+            domain.childClosed()
             return
         }
         let number = VerbsError.number(result)
@@ -127,7 +131,12 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
     }
 
     // A failure here has nobody to tell: the process keeps the region until the device is closed or it ends.
-    deinit { if isOpen { _ = calls.table.dereg_mr(raw) } }
+    deinit {
+        if isOpen {
+            _ = calls.table.dereg_mr(raw)
+            domain.childClosed()
+        }
+    }
 
     private static func failure(_ number: CInt, _ call: String, bytes: Int, on device: String) -> VerbsError {
         if number == ENOMEM || number == EAGAIN || number == EPERM,

@@ -20,10 +20,10 @@ final class RecordingRail: RailPort {
     let address: TransportAddress? = nil
     let regions = [RegionID(index: 0)]
 
-    init(kind: TransportKind = .simulated) {
+    init(kind: TransportKind = .simulated, servesFrom: ServingSource = .files) {
         capabilities = TransportCapabilities(
             kind: kind, readBytesMax: 1 << 20, readsPerLinkMax: 64, exportsPerLinkMax: 64, messageBytesMax: 65_536,
-            linksMax: 1024, exportsFiles: true, receiveCopies: 1)
+            linksMax: 1024, exportsFiles: true, servesFrom: servesFrom, receiveCopies: 1)
     }
 
     func submit(_ commands: [RailCommand]) -> Bool {

@@ -41,6 +41,7 @@ final class Stage {
     /// What the origin fails with.
     var originFailure: OriginFailure?
     var fetches: [OriginFetch] = []
+    private var shortAfter = -1
     /// Pieces the origin delivered, by task.
     var originPieces: [TaskID: Int] = [:]
     /// Links asked for and not yet answered, when they are held.
@@ -48,7 +49,10 @@ final class Stage {
     private var dials: [(RailCommand, RailNumber)] = []
     /// Exports asked for and not yet answered, when they are held.
     var holdsExports = false
-    var exports: [(token: UInt64, link: LinkID)] = []
+    var exports: [(token: UInt64, link: LinkID, source: ExportSource)] = []
+    /// What is exported, until it is retired; a revocation retires at once unless it is held.
+    var exported: [ExportID: (link: LinkID, source: ExportSource)] = [:]
+    var holdsRetirement = false
     var exportCount = 0
     var revoked: [ExportID] = []
     /// What was sent on inbound links.
@@ -62,6 +66,7 @@ final class Stage {
 
     init(
         seed: UInt64 = 1, arenaBytes: Int = 64 << 20, isSeed: Bool = false, kinds: [TransportKind] = [.simulated],
+        servesFrom: ServingSource = .files,
         _ change: (inout EngineConfiguration) -> Void = { _ in }
     ) throws {
         directory = NSTemporaryDirectory() + "engine-" + UUID().uuidString
@@ -74,7 +79,7 @@ final class Stage {
             host: HostID("me")!, isSeed: isSeed, download: DownloadSettings(),
             upload: isSeed ? .seed : .peer, seed: seed)
         change(&configuration)
-        rails = kinds.map { RecordingRail(kind: $0) }
+        rails = kinds.map { RecordingRail(kind: $0, servesFrom: servesFrom) }
         let dialing = Dictionary(grouping: kinds.indices, by: { kinds[$0] })
         let lines = lines
         interpreter = Interpreter(
@@ -84,6 +89,7 @@ final class Stage {
     }
 
     deinit {
+        for slot in interpreter.resident.forget(nil) { arena.give(back: slot) }
         try? store.close()
         try? FileManager.default.removeItem(atPath: directory)
     }
@@ -239,9 +245,32 @@ final class Stage {
             events += endReads(of: parent, on: link)
         }
         inbound.remove(link)
+        events += retireAll(of: link)
         events.append(.linkDown(link, TransportError(code, "taken down by the test")))
         let rail = linkRail[link] ?? 0
         tell(events.map { .rail(rail, $0) })
+    }
+
+    /// Nobody reads an export any more.
+    func retire(_ id: ExportID) {
+        guard exported.removeValue(forKey: id) != nil else { return }
+        posted.put(.rail(0, .exportRetired(id)))
+    }
+
+    private func retireAll(of link: LinkID) -> [RailEvent] {
+        let ids = exported.filter { $0.value.link == link }.map(\.key)
+        for id in ids { exported[id] = nil }
+        return ids.map { .exportRetired($0) }
+    }
+
+    /// Whether an export from memory has exactly these bytes of a task.
+    func isExported(_ id: ExportID, _ task: TaskID, _ piece: UInt32) -> Bool {
+        guard case .memory(_, let offset, let length)? = exported[id]?.source else { return false }
+        let range = PieceLayout(fileBytes: UInt64(content[task]!.count)).range(of: PieceIndex(piece))
+        return range.length == length
+            && content[task]!.withUnsafeBytes {
+                memcmp($0.baseAddress! + Int(range.offset), arena.base + Int(offset), Int(length)) == 0
+            }
     }
 
     private func endReads(of parent: FakeParent, on link: LinkID) -> [RailEvent] {
@@ -262,11 +291,11 @@ final class Stage {
     func answerExports() {
         let waiting = exports
         exports = []
-        for export in waiting { answer(export.token, export.link) }
+        for export in waiting { answer(export.token, export.link, export.source) }
         settle()
     }
 
-    private func answer(_ token: UInt64, _ link: LinkID) {
+    private func answer(_ token: UInt64, _ link: LinkID, _ source: ExportSource) {
         guard inbound.contains(link) else {
             let error = TransportError(.linkClosed, "the link is down")
             posted.put(.rail(0, .exported(token: token, .failure(error))))
@@ -274,6 +303,7 @@ final class Stage {
         }
         let id = ExportID(nextExport)
         nextExport += 1
+        exported[id] = (link, source)
         posted.put(.rail(0, .exported(token: token, .success(Export(id: id, key: Stage.key(id.value))))))
     }
 
@@ -303,6 +333,7 @@ final class Stage {
                 var events: [RailEvent] = []
                 if let parent = linkParent.removeValue(forKey: link) { events = endReads(of: parent, on: link) }
                 inbound.remove(link)
+                events += retireAll(of: link)
                 events.append(.linkDown(link, TransportError(.linkClosed, "closed")))
                 for event in events { posted.put(.rail(rail, event)) }
             }
@@ -324,12 +355,13 @@ final class Stage {
             } else {
                 serve(read, parent)
             }
-        case .export(let token, _, let link):
+        case .export(let token, let source, let link):
             exportCount += 1
-            if holdsExports { exports.append((token, link)) } else { answer(token, link) }
+            if holdsExports { exports.append((token, link, source)) } else { answer(token, link, source) }
         case .revoke(let id):
             #expect(!revoked.contains(id), "\(id) was revoked twice")
             revoked.append(id)
+            if !holdsRetirement { retire(id) }
         }
     }
 
@@ -379,6 +411,9 @@ final class Stage {
             }
             let range = file.layout.range(of: PieceIndex(number))
             guard let slot = arena.take(lengthBytes: Int(range.length)) else {
+                // Said once for every time it was told to try again.
+                if shortAfter != origin.slotsFreedCount { posted.put(.slotsShort) }
+                shortAfter = origin.slotsFreedCount
                 return OriginFetch(
                     lease: fetch.lease, model: fetch.model, manifest: fetch.manifest, file: fetch.file,
                     pieces: number..<fetch.pieces.upperBound, whole: fetch.whole)
@@ -422,77 +457,5 @@ final class Stage {
         #expect(interpreter.childTasks.isEmpty && interpreter.opening.isEmpty, sourceLocation: location)
         #expect(interpreter.served.isEmpty, "tasks are open for serving", sourceLocation: location)
         #expect(interpreter.exports.isEmpty && interpreter.exporting.isEmpty, sourceLocation: location)
-    }
-}
-
-/// A parent with everything, or one that misbehaves.
-final class FakeParent {
-    let name: String
-    /// Every read has a wrong first byte.
-    var isCorrupt = false
-    /// Reads neither complete nor fail.
-    var holdsReads = false
-    /// A link to it cannot be brought up.
-    var isDead = false
-    /// It never answers wants.
-    var isSilent = false
-    /// Its links stay up though they were closed.
-    var ignoresClose = false
-    var heldReads: [PieceRead] = []
-    var grants: [RemoteKey: (task: TaskID, piece: PieceIndex)] = [:]
-    var releases = 0
-    var readsServed = 0
-    /// Reads are held once so many were served.
-    var readsHeldAfter: Int?
-    /// Transports over which reads neither complete nor fail.
-    var stuckKinds: Set<TransportKind> = []
-    /// Transports it does not announce, and those it announces though nothing answers there.
-    var hiddenKinds: Set<TransportKind> = []
-    var deadKinds: Set<TransportKind> = []
-    /// Transports it was dialled over, in order.
-    var dials: [TransportKind] = []
-    private var sessions: [LinkID: [UInt32: TaskID]] = [:]
-    private var nextKey: UInt64 = 1
-
-    init(_ name: String) { self.name = name }
-
-    func holds(_ read: PieceRead, over kind: TransportKind) -> Bool {
-        holdsReads || stuckKinds.contains(kind) || readsServed >= readsHeldAfter ?? .max
-    }
-
-    /// Completes reads that were held, the oldest first, but for some.
-    func serveHeld(_ stage: Stage, keeping count: Int) {
-        let reads = heldReads.dropLast(count)
-        heldReads.removeFirst(reads.count)
-        for read in reads { stage.serve(read, self) }
-        stage.settle()
-    }
-
-    func announces(_ kind: TransportKind) -> Bool { !hiddenKinds.contains(kind) }
-
-    func answer(
-        _ message: PeerMessage<RemoteKey>, _ content: [TaskID: [UInt8]], on link: LinkID
-    ) -> [PeerMessage<RemoteKey>] {
-        switch message {
-        case .open(let session, let task, let pieceCount):
-            guard content[task] != nil else { return [.unknown(session: session)] }
-            sessions[link, default: [:]][session] = task
-            let bits = PieceSet.full(capacity: Int(pieceCount)).bytes
-            return [.map(session: session, base: 0, bits: bits, last: true)]
-        case .want(let session, let piece):
-            guard !isSilent, let task = sessions[link]?[session] else { return [] }
-            let key = Stage.key(nextKey)
-            nextKey += 1
-            grants[key] = (task, piece)
-            let length = PieceLayout(fileBytes: UInt64(content[task]!.count)).range(of: piece).length
-            return [
-                .grant(session: session, piece: piece, key: key, lengthBytes: UInt32(length), leaseMs: 30_000)
-            ]
-        case .release:
-            releases += 1
-            return []
-        case .ping(let nonce): return [.pong(nonce: nonce)]
-        default: return []
-        }
     }
 }

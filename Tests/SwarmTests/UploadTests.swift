@@ -65,6 +65,27 @@ import Testing
         #expect(upload.usage.slotsTaken == 0)
     }
 
+    @Test func anExportForWhichThereIsNoMemoryIsABusyAnswerAndFreesItsSlot() {
+        var held = PieceSet(capacity: 4)
+        held.insert(piece(1))
+        var upload = machine(1...1, held: held, settings { _ in })
+        for isGone in [false, true] {
+            #expect(
+                upload.handle(.wanted(session(1), piece(1)), nowNs: 0) == [.export(session(1), task, piece(1))])
+            if isGone { _ = upload.handle(.released(session(1), piece(1)), nowNs: 0) }
+            let answer = upload.handle(.exportDeferred(session(1), piece(1)), nowNs: 0)
+            if isGone {
+                #expect(answer == [], "nobody waits for it any more")
+            } else {
+                guard case .sendBusy(session(1), piece(1), _)? = answer.first, answer.count == 1 else {
+                    Issue.record("\(answer)")
+                    return
+                }
+            }
+            #expect(upload.usage.slotsTaken == 0)
+        }
+    }
+
     @Test func slotsAreBoundedInTotalAndPerLinkAndWantsWait() {
         var upload = machine(
             1...2,

@@ -38,7 +38,7 @@ enum SourceTree {
 
     /// Every text file of ours, generated code and build products aside, in the order of their paths.
     static let files: [SourceFile] = {
-        let folders = ["Sources", "CShims", "Tests", "Bench", "Tools", "proto", "deploy", "docs", ".ci"]
+        let folders = ["Sources", "CShims", "Tests", "Bench", "Tools", "proto", "deploy", "docs", ".ci", ".github"]
         var paths = ["Package.swift", "Makefile", "README.md"]
         for folder in folders {
             for case let path as String in FileManager.default.enumerator(atPath: "\(root)/\(folder)")
@@ -50,7 +50,8 @@ enum SourceTree {
         }
         let kinds = ["swift", "c", "h", "py", "sh", "md", "proto", "yaml", "yml", "toml", "json", "S"]
         return paths.sorted().compactMap { path in
-            let isScript = ["Makefile", ".ci/run", "Tools/setup"].contains(path)
+            let scripts = ["Makefile", ".ci/run", "Tools/setup", "Tools/setup-rxe", "Tools/install-missing"]
+            let isScript = scripts.contains(path) || path.hasPrefix("Tests/rxe/")
             guard isScript || kinds.contains((path as NSString).pathExtension),
                 let text = try? String(contentsOfFile: "\(root)/\(path)", encoding: .utf8)
             else { return nil }

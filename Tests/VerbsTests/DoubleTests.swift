@@ -172,6 +172,23 @@ import VerbsDouble
         #expect(try reader.completions(atLeast: 2).count == 2)
     }
 
+    @Test func aQueueClosesThoughItsEventsWereReadMomentsAgo() throws {
+        do {
+            let (source, reader) = try ends()
+            var list = SendList(capacity: 1)
+            for id in 0..<3 as Range<UInt64> {
+                try reader.queue.arm()
+                read(&list, source, reader, id: id)
+                _ = reader.pair!.post(&list)
+                let events = try reader.queue.consumeEvents()
+                #expect(events == 1)
+            }
+            #expect(try reader.completions(atLeast: 3).count == 3)
+        }
+        // libibverbs waits for ever for what is not acknowledged; the double refuses.
+        #expect(double.census("double1").isEmpty)
+    }
+
     @Test func doublesAreApart() throws {
         let other = VerbsDouble([DoubleDevice("else0", host: 9)])
         #expect(try other.library.deviceNames().map(\.name) == ["else0"])

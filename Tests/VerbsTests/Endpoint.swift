@@ -9,10 +9,11 @@ final class Endpoint {
     let domain: ProtectionDomain
     let queue: CompletionQueue
     var pair: QueuePair?
-    private let owned: OwnedMemory
-    var memory: UnsafeMutableRawPointer { owned.base }
     let lengthBytes: Int
     let region: MemoryRegion
+    // After the region: members end in order.
+    private let owned: OwnedMemory
+    var memory: UnsafeMutableRawPointer { owned.base }
     private let buffer: UnsafeMutableBufferPointer<WorkCompletion>
 
     /// Waiting never takes longer.

@@ -69,9 +69,6 @@ class Device:
     def is_active(self) -> bool:
         return self._text("state").endswith("ACTIVE")
 
-    def is_software(self) -> bool:
-        return not (CLASS / self.name / "device").exists()
-
     def gids(self) -> dict:
         """RoCE v2 addresses that carry an IPv4 address, by index."""
         found = {}

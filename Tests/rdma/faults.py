@@ -133,10 +133,11 @@ class Cable:
         return all((NET / end.netdev).exists() for end in self.ends)
 
     def delete(self):
-        """Deletes both interfaces, like pulling the cards: their queue pairs fail.
+        """Deletes both interfaces, like pulling the cards. Requests that are posted are flushed at once.
 
-        The RDMA devices go only when no program has them open any more (rxe cannot take them away); `wait_deleted` waits
-        for that, and only then can `create` add them again.
+        The devices say GID_CHANGE and nothing else (no PORT_ERR, no DEVICE_FATAL); a source, which has posted nothing,
+        hears only that. The RDMA devices go when no program has them open any more (rxe cannot take them away): until
+        then they are listed and answer nothing. `wait_deleted` waits for that, and only then can `create` add them again.
         """
         self._deletion = subprocess.Popen(
             ["ip", "link", "del", self.left.netdev], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,

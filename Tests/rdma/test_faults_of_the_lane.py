@@ -1,6 +1,5 @@
 """Each fault does what it says, and its inverse undoes it: what the tests of failures are built on."""
 
-import time
 import unittest
 
 from devices import FaultTest, wait_until
@@ -103,7 +102,8 @@ class LinkAndAddress(FaultTest):
     def test_devices_deleted_while_a_program_has_one_open(self):
         with self.cable.right.events() as events:
             self.cable.delete()
-            time.sleep(0.5)
+            events.wait_for("GID_CHANGE")
+            wait_until("its port answers nothing", lambda: not self.cable.right.device.is_active())
             self.assertFalse(self.cable.is_deleted(), "the open device has not delayed its deletion")
             print(f"\nevents of a device whose interface is deleted: {events.names()}")
         self.cable.wait_deleted()

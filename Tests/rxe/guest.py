@@ -48,6 +48,9 @@ KERNEL_LOG_LINES = 40
 
 BACKENDS = ("uml", "qemu")
 
+# What limits are to be multiplied with: an emulated processor is slow.
+SLOWNESS = {"uml": 1, "qemu": 4}
+
 
 class GuestError(Exception):
     """A guest that cannot be started, with what to do about it."""
@@ -86,7 +89,7 @@ class Guest:
         directory    a directory of this machine that the guest can write, as /guest; it stays. None: one that goes
         cable        an end of a `Cable`
         """
-        self.name, self.backend = name, backend or os.environ.get("MARTLET_GUEST_BACKEND") or "uml"
+        self.name, self.backend = name, backend or default_backend()
         self.setup = HERE / setup
         self.memory_mb, self.cpus, self.user, self.memlock, self.cable = memory_mb, cpus, user, memlock, cable
         self.environment = dict(environment or {})
@@ -238,7 +241,7 @@ class Guest:
             f"uml_dir={self.directory}/", "umid=uml", f"guest.directory={self.directory}"]
         if self.cable:
             argv.append(f"vec0:transport=fd,fd={self.cable.fileno()},depth=128,mtu={self.cable.mtu},mac={self.cable.mac}")
-        return argv, {"TMPDIR": memory_directory()}
+        return argv, {"TMPDIR": memory_directory(self.memory_mb)}
 
     def _qemu(self) -> tuple:
         kernel = (
@@ -350,11 +353,17 @@ class GuestPair:
             cable.close()
 
 
-def memory_directory() -> str:
-    """Where User-Mode Linux keeps a guest's memory, in a file it unlinks at once: in memory, if programs may be mapped there."""
+def default_backend() -> str:
+    """Which kind of guests there are unless told otherwise."""
+    return os.environ.get("MARTLET_GUEST_BACKEND") or "uml"
+
+
+def memory_directory(memory_mb: int = 0) -> str:
+    """Where User-Mode Linux keeps a guest's memory, in a file it unlinks at once: in memory, if there is as much room and
+    programs may be mapped there (containers often allow neither)."""
     with open("/proc/mounts") as mounts:
         options = [line.split()[3].split(",") for line in mounts if line.split()[1] == "/dev/shm"]
-    if options and "noexec" not in options[-1]:
+    if options and "noexec" not in options[-1] and shutil.disk_usage("/dev/shm").free > memory_mb << 20:
         return "/dev/shm"
     return os.environ.get("TMPDIR") or "/tmp"
 

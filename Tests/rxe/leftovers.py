@@ -54,6 +54,7 @@ def outside() -> set:
     found = {f"network interface {path.name}" for path in pathlib.Path("/sys/class/net").iterdir()}
     namespaces = pathlib.Path("/run/netns")
     found |= {f"network namespace {path.name}" for path in (namespaces.iterdir() if namespaces.exists() else ())}
-    found |= {f"file {path}" for path in pathlib.Path(guest.memory_directory()).glob(MEMORY_FILES)}
+    for directory in {guest.memory_directory(), guest.memory_directory(1 << 40)}:
+        found |= {f"file {path}" for path in pathlib.Path(directory).glob(MEMORY_FILES)}
     found |= {f"file {HOME_DIRECTORY}"} if HOME_DIRECTORY.exists() else set()
     return found

@@ -7,7 +7,7 @@ import os
 import re
 import unittest
 
-from guest import ROOT, Guest
+from guest import ROOT, SLOWNESS, Guest, default_backend
 
 BINARY = os.environ.get("MARTLET_TEST_BINARY") or str(ROOT / ".build" / "debug" / "martletPackageTests.xctest")
 SUITES = os.environ.get("MARTLET_SUITES") or "TransportTests|TransportVerbsTests|VerbsTests"
@@ -18,7 +18,7 @@ class Contract(unittest.TestCase):
     def test_swift_suites(self):
         self.assertTrue(os.path.exists(BINARY), f"{BINARY} is not built: swift build --build-tests")
         machine = Guest(memory_mb=4096, environment={"MARTLET_RDMA": "required", "MARTLET_GUEST_PAIRS": 2})
-        outcome = machine.run([BINARY, "--testing-library", "swift-testing", "--filter", SUITES], limit=420)
+        outcome = machine.run([BINARY, "--testing-library", "swift-testing", "--filter", SUITES], limit=420 * SLOWNESS[default_backend()])
         self.assertEqual(outcome.code, 0, failures(outcome.output) or outcome.told())
         skipped = re.findall(r"^.*\bskipped\b.*$", outcome.output, re.MULTILINE)
         self.assertEqual(skipped, [], "a skip is a failure where the devices are there")

@@ -7,7 +7,7 @@ import os
 import sys
 import unittest
 
-from guest import ROOT, Guest
+from guest import ROOT, SLOWNESS, Guest, default_backend
 
 sys.path.insert(0, str(ROOT / "Tests" / "process"))
 
@@ -31,7 +31,8 @@ class InAGuest(unittest.TestCase):
             variable: os.environ[variable] for variable in HANDED_ON if variable in os.environ}
         machine = Guest(name=name.replace("_", "-"), memory_mb=MEMORY_MB.get(name, 2048), environment=environment)
         print(flush=True)
-        outcome = machine.run(["python3", str(ROOT / "Tests" / "rdma"), f"{name}.py"], LIMITS.get(name, LIMIT), echo=True)
+        limit = LIMITS.get(name, LIMIT) * SLOWNESS[default_backend()]
+        outcome = machine.run(["python3", str(ROOT / "Tests" / "rdma"), f"{name}.py"], limit, echo=True)
         # Its output has been printed already.
         self.assertEqual(outcome.code, 0, f"{outcome.how}; its kernel log:\n{outcome.kernel_log}")
 
