@@ -324,14 +324,16 @@ final class VerbsSession {
         }
     }
 
+    /// - Parameter mtu: the most that the configuration allows: the far side must keep to it as well, or READs hang.
     func offer(
-        readsInFlightMax: UInt8, keyTag: UInt64, word: GenerationWord, fetchEnds: [LaneEnd], serveEnds: [LaneEnd]
+        mtu: PathMTU?, readsInFlightMax: UInt8, keyTag: UInt64, word: GenerationWord, fetchEnds: [LaneEnd],
+        serveEnds: [LaneEnd]
     ) -> LinkOffer {
         let bytes = gid.gid.bytes
         func half(_ range: Range<Int>) -> UInt64 { bytes[range].reduce(0) { $0 << 8 | UInt64($1) } }
         return LinkOffer(
             linkLayer: linkLayer, gidType: gidType, gid: (half(0..<8), half(8..<16)), lid: portAttributes.lid,
-            mtuBytes: UInt16(portAttributes.activeMTU.bytes),
+            mtuBytes: UInt16(min(portAttributes.activeMTU, mtu ?? .bytes4096).bytes),
             readsInitiatedMax: min(readsInFlightMax, readsInitiatedMax),
             readsServedMax: min(readsInFlightMax, readsServedMax), keyTag: keyTag, wordAddress: word.address,
             wordKey: word.remoteKey, word: word.value, fetchEnds: fetchEnds, serveEnds: serveEnds)
