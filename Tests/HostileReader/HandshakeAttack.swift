@@ -78,21 +78,45 @@ struct HandshakeAttack {
         let end = LaneEnd(number: 17, packetSequenceNumber: 1)
         let changes: [(String, (inout LinkOffer) -> Void)] = [
             ("MTU 0", { $0.mtuBytes = 0 }), ("MTU 1", { $0.mtuBytes = 1 }), ("MTU 65535", { $0.mtuBytes = 65535 }),
-            ("no READs served", { $0.readsServedMax = 0 }), ("255 READs", { $0.readsServedMax = 255; $0.readsInitiatedMax = 255 }),
+            ("no READs served", { $0.readsServedMax = 0 }),
+            (
+                "255 READs",
+                {
+                    $0.readsServedMax = 255; $0.readsInitiatedMax = 255
+                }
+            ),
             ("queue pair 0", { $0.fetchEnds = [LaneEnd(number: 0, packetSequenceNumber: 0)] }),
             ("queue pair 1", { $0.fetchEnds = [LaneEnd(number: 1, packetSequenceNumber: 0)] }),
-            ("the multicast queue pair", { $0.fetchEnds = [LaneEnd(number: 0xFF_FFFF, packetSequenceNumber: 0xFF_FFFF)] }),
+            (
+                "the multicast queue pair",
+                { $0.fetchEnds = [LaneEnd(number: 0xFF_FFFF, packetSequenceNumber: 0xFF_FFFF)] }
+            ),
             ("no queue pairs", { $0.fetchEnds = [] }),
             ("9 queue pairs", { $0.fetchEnds = Array(repeating: end, count: 9) }),
-            ("8 and 8 of the same", { $0.fetchEnds = Array(repeating: end, count: 8); $0.serveEnds = $0.fetchEnds }),
+            (
+                "8 and 8 of the same",
+                {
+                    $0.fetchEnds = Array(repeating: end, count: 8); $0.serveEnds = $0.fetchEnds
+                }
+            ),
             ("InfiniBand", { $0.linkLayer = 1 }), ("link layer 200", { $0.linkLayer = 200 }),
             ("RoCE v1", { $0.gidType = 1 }), ("GID type 99", { $0.gidType = 99 }),
             ("the zero GID", { $0.gid = (0, 0) }), ("the loop-back GID", { $0.gid = (0, 1) }),
             ("a multicast GID", { $0.gid = (0xFF02_0000_0000_0000, 1) }),
             ("255.255.255.255", { $0.gid = (0, 0xFFFF_FFFF_FFFF) }), ("224.0.0.1", { $0.gid = (0, 0xFFFF_E000_0001) }),
             ("127.0.0.1", { $0.gid = (0, 0xFFFF_7F00_0001) }),
-            ("a word at 0", { $0.wordAddress = 0; $0.wordKey = 0; $0.serveEnds = [end] }),
-            ("a word at the end of memory", { $0.wordAddress = .max; $0.wordKey = .max; $0.serveEnds = [end] }),
+            (
+                "a word at 0",
+                {
+                    $0.wordAddress = 0; $0.wordKey = 0; $0.serveEnds = [end]
+                }
+            ),
+            (
+                "a word at the end of memory",
+                {
+                    $0.wordAddress = .max; $0.wordKey = .max; $0.serveEnds = [end]
+                }
+            ),
         ]
         for (what, change) in changes {
             let wire = try HostileWire(to: attack.place)
@@ -360,7 +384,8 @@ struct HandshakeAttack {
     private func messages() throws -> Verdict {
         var verdict = Verdict()
         let link = try HostileLink(attack.device, to: attack.place)
-        let message = HostileWire.framed([VerbsFrame.messageKind] + Array("check ".utf8) + Array(repeating: 32, count: 60_000))
+        let message = HostileWire.framed(
+            [VerbsFrame.messageKind] + Array("check ".utf8) + Array(repeating: 32, count: 60_000))
         let small = HostileWire.framed([VerbsFrame.messageKind] + Array("lease 0 9999999999".utf8))
         var burst: [UInt8] = []
         for _ in 0..<16 { burst += message }
