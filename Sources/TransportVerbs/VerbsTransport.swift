@@ -73,6 +73,8 @@ public final class VerbsTransport: PieceTransport {
     var requestsOutstanding = 0
     var isArmed = false
     var emptyPolls = 0
+    private var endpointsSkipped = 0
+    private static let endpointsSkippedMax = 4
     var isShutDown = false
 
     let builder: VerbsAttendant
@@ -219,8 +221,13 @@ public final class VerbsTransport: PieceTransport {
             handed += receiveMessages(link, limit: limit - handed, parseOnly: true, into: &events)
         }
         turn.removeAll(keepingCapacity: true)
-        takeCompletions()
-        handed += attendEndpoints(limit: limit - handed, into: &events)
+        // While completions come in, asking the kernel what else there is can wait for a turn or two.
+        if takeCompletions(), endpointsSkipped < Self.endpointsSkippedMax {
+            endpointsSkipped += 1
+        } else {
+            endpointsSkipped = 0
+            handed += attendEndpoints(limit: limit - handed, into: &events)
+        }
         // What came in may have made something to send or to post: within the same turn.
         ringDoorbells()
         flushDirty()
@@ -246,7 +253,7 @@ public final class VerbsTransport: PieceTransport {
             case .control(let link):
                 handed += serveControl(link, happening.interest, limit: limit - handed, into: &events)
             case .completions:
-                session?.consumeEvents()
+                session?.consumeEvent()
                 counters.syscalls += 1
                 isArmed = false
                 takeCompletions()
