@@ -55,7 +55,6 @@ public final class VerbsTransport: PieceTransport {
     var reads = PostedReads()
     var exportLinks: [ExportID: LinkID] = [:]
     var idleExports: [VerbsExport] = []
-    var idleWindows: [LeaseWindow] = []
     var lastExport: UInt64 = 0
     var happenings = Happenings()
     var dirty: [VerbsLink] = []
