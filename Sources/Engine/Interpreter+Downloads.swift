@@ -215,6 +215,8 @@ extension Interpreter {
             let file = task.file(address.file)
             log("\(peers[peer].host) sent wrong bytes for \(address.piece) of \(file.path)")
             scheduler.send(.blame(peers[peer].host, file.task, address.piece))
+            // The host is at fault, not this one link to it.
+            for sibling in peers.siblings(of: peer) { machineEvents.append((number, .banned(sibling))) }
         case .publish(let file): publish(file, of: number)
         case .forget(let file): forget(file, of: number)
         case .finished: end(number, .finished)

@@ -12,8 +12,10 @@ extension Interpreter {
             order(model, manifest)
         case .neighbourhood(let model, let neighbours):
             guard let number = downloadOfModel[model], downloads[number]?.isRunning == true else { return }
-            let offers = neighbours.filter { $0.host != configuration.host }.map {
-                ParentOffer(peer: peers.number(of: $0), isSeed: $0.isSeed, distance: $0.distance)
+            let offers = neighbours.filter { $0.host != configuration.host }.flatMap { neighbour in
+                peers.numbers(of: neighbour, rails: liveDialing).map {
+                    ParentOffer(peer: $0, isSeed: neighbour.isSeed, distance: neighbour.distance)
+                }
             }
             machineEvents.append((number, .neighbourhood(offers)))
             for offer in offers { lookUp(offer.peer) }

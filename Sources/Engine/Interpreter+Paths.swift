@@ -34,9 +34,11 @@ extension Interpreter {
         return token
     }
 
-    private func offerWays(_ peer: PeerNumber) {
-        let rails = endedRails.isEmpty ? dialing : dialing.mapValues { $0.filter { !endedRails.contains($0) } }
-        peers.offer(peer, rails: rails)
+    private func offerWays(_ peer: PeerNumber) { peers.offer(peer, rails: liveDialing) }
+
+    /// The rails that dial and have not ended.
+    var liveDialing: [TransportKind: [RailNumber]] {
+        endedRails.isEmpty ? dialing : dialing.mapValues { $0.filter { !endedRails.contains($0) } }
     }
 
     /// The way that is being dialled under a token.

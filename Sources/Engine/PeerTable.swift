@@ -4,9 +4,11 @@ import Transport
 
 /// The hosts this engine has heard of, their addresses, and the link it reads from each over.
 struct PeerTable {
-    /// One host.
+    /// One host, or one of several links to it that a download reads over at the same time.
     struct Entry {
         let host: HostID
+        /// Which of them.
+        let lane: Int
         var incarnation: Incarnation
         var addresses: [TransportAddress]
         var isSeed: Bool
@@ -38,36 +40,42 @@ struct PeerTable {
     }
 
     private(set) var entries: [Entry] = []
-    private var numbers: [HostID: PeerNumber] = [:]
+    private var numbers: [HostID: [PeerNumber]] = [:]
     private let settings: SelectorSettings
 
     init(settings: SelectorSettings) { self.settings = settings }
 
-    /// The number of a host, which is new to us or known; news replaces its addresses.
-    mutating func number(of neighbour: Neighbour) -> PeerNumber {
-        let addresses = neighbour.addresses.compactMap { TransportAddress(text: $0) }
-        if let known = numbers[neighbour.host] {
-            let index = Int(known.value)
-            if neighbour.incarnation >= entries[index].incarnation {
-                if neighbour.incarnation > entries[index].incarnation { entries[index].selector.forgetAll() }
-                entries[index].incarnation = neighbour.incarnation
-                entries[index].addresses = addresses
-                entries[index].isSeed = neighbour.isSeed
-                entries[index].distance = neighbour.distance
-            }
-            return known
+    /// The numbers of a host, new to us or known: one for each link it is to be read over at the same time, each a parent
+    /// of its own to a download. News replaces its addresses.
+    mutating func numbers(of neighbour: Neighbour, rails: [TransportKind: [RailNumber]]) -> [PeerNumber] {
+        var known = numbers[neighbour.host] ?? []
+        let isNews = known.first.map { neighbour.incarnation >= self[$0].incarnation } ?? true
+        for peer in known where isNews {
+            let index = Int(peer.value)
+            if neighbour.incarnation > entries[index].incarnation { entries[index].selector.forgetAll() }
+            entries[index].incarnation = neighbour.incarnation
+            entries[index].addresses = neighbour.transportAddresses
+            entries[index].isSeed = neighbour.isSeed
+            entries[index].distance = neighbour.distance
         }
-        let number = PeerNumber(entries.count)
-        entries.append(
-            Entry(
-                host: neighbour.host, incarnation: neighbour.incarnation, addresses: addresses,
-                isSeed: neighbour.isSeed, distance: neighbour.distance, selector: TransportSelector(settings)))
-        numbers[neighbour.host] = number
-        return number
+        let newest = known.first.map { self[$0] }
+        let addresses = newest?.addresses ?? neighbour.transportAddresses
+        let isSameHost = (newest?.distance ?? neighbour.distance) == 0
+        let lanes = TransportPath.lanes(rails: rails, addresses: addresses, isSameHost: isSameHost)
+        while known.count < lanes {
+            let entry = Entry(
+                host: neighbour.host, lane: known.count, incarnation: newest?.incarnation ?? neighbour.incarnation,
+                addresses: addresses, isSeed: newest?.isSeed ?? neighbour.isSeed,
+                distance: newest?.distance ?? neighbour.distance, selector: TransportSelector(settings))
+            known.append(PeerNumber(entries.count))
+            entries.append(entry)
+        }
+        numbers[neighbour.host] = known
+        return Array(known.prefix(lanes))
     }
 
-    /// The number of a host we know.
-    func number(of host: HostID) -> PeerNumber? { numbers[host] }
+    /// The other numbers of a peer's host.
+    func siblings(of peer: PeerNumber) -> [PeerNumber] { (numbers[self[peer].host] ?? []).filter { $0 != peer } }
 
     subscript(peer: PeerNumber) -> Entry {
         get { entries[Int(peer.value)] }
@@ -78,9 +86,15 @@ struct PeerTable {
     mutating func offer(_ peer: PeerNumber, rails: [TransportKind: [RailNumber]]) {
         let index = Int(peer.value)
         let paths = TransportPath.candidates(
-            rails: rails, addresses: entries[index].addresses, isSameHost: entries[index].distance == 0)
+            rails: rails, addresses: entries[index].addresses, isSameHost: entries[index].distance == 0,
+            lane: entries[index].lane)
         entries[index].selector.offer(paths)
     }
+}
+
+extension Neighbour {
+    /// Its addresses that are any; numbers and words from elsewhere never trap.
+    var transportAddresses: [TransportAddress] { addresses.compactMap { TransportAddress(text: $0) } }
 }
 
 /// A link of any rail, numbered for the process.

@@ -16,7 +16,7 @@ extension Download {
     mutating func takeNeighbourhood(_ offers: [ParentOffer], _ nowNs: UInt64) {
         guard ending == nil else { return }
         var named: Set<PeerNumber> = []
-        for offer in offers where !excluded.contains(offer.peer) {
+        for offer in offers where !excluded.contains(offer.peer) && !banned.contains(offer.peer) {
             named.insert(offer.peer)
             guard let place = place(of: offer.peer) else {
                 let before = parents.firstIndex { $0.peer > offer.peer } ?? parents.count
@@ -104,6 +104,14 @@ extension Download {
         drop(place, reason: "it sent wrong bytes for \(address)")
         parents[place].state = .excluded
         excluded.insert(peer)
+    }
+
+    /// Its host sent wrong bytes over another link: not blamed once more, but nothing is taken from it again.
+    mutating func ban(_ peer: PeerNumber) {
+        banned.insert(peer)
+        guard let place = place(of: peer), parents[place].state != .excluded else { return }
+        drop(place, reason: "its host sent wrong bytes over another link")
+        parents[place].state = .excluded
     }
 
     /// Forgets what hangs on a link: wants end, reads are given up (their slots stay ours until `readEnded`).

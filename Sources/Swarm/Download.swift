@@ -55,6 +55,8 @@ public struct Download: Sendable {
     /// Sorted by number, so that iteration is the same in every run.
     var parents: [Parent] = []
     var excluded: Set<PeerNumber> = []
+    /// Further links to hosts that are excluded.
+    var banned: Set<PeerNumber> = []
 
     /// By piece number; iterate sorted wherever the order shows.
     var flights: [Int: Flight] = [:]
@@ -174,6 +176,7 @@ public struct Download: Sendable {
         case .neighbourhood(let offers): takeNeighbourhood(offers, nowNs)
         case .linkUp(let peer): linkUp(peer)
         case .linkDown(let peer): linkDown(peer, nowNs)
+        case .banned(let peer): ban(peer)
         case .map(let peer, let file, let set): takeMap(peer, file, set.members, capacity: set.capacity)
         case .have(let peer, let file, let pieces): takeMap(peer, file, pieces, capacity: nil)
         case .unknown(let peer, let file): sessionUnknown(peer, file, nowNs)

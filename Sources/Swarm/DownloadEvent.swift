@@ -61,6 +61,8 @@ public enum DownloadEvent: Sendable {
     /// A link asked for is up, or went down.
     case linkUp(PeerNumber)
     case linkDown(PeerNumber)
+    /// Another link to the same host brought wrong bytes: nothing is taken over this one either.
+    case banned(PeerNumber)
     /// A parent's piece map of a file we opened (union with what we knew), or news of it.
     case map(PeerNumber, FileIndex, PieceSet)
     case have(PeerNumber, FileIndex, [PieceIndex])

@@ -17,6 +17,7 @@ extension TransportError {
         case .limit: TransportError(.refused, "no link to \(remote): it has no room for another link")
         case .accessDenied: TransportError(.refused, "no link to \(remote): it does not admit this host")
         case .refused: TransportError(.refused, "no link to \(remote): nobody listens there")
+        case .system: TransportError(.refused, "no link to \(remote): its device cannot be used now")
         default:
             TransportError(
                 .protocolBroken,

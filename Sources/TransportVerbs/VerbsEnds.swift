@@ -214,6 +214,9 @@ extension VerbsTransport {
         }
     }
 
+    /// Why there can be no link now: the device is gone, its port is down; nil when nothing is wrong with it.
+    public var deviceObjection: String? { session?.isUsable == true ? nil : unusableReason }
+
     /// Why there is no link to be had now.
     var unusableReason: String {
         guard let session else { return lossReason.isEmpty ? "the device is gone" : lossReason }

@@ -56,7 +56,8 @@ extension VerbsTransport {
             LaneEnd(number: lane.number, packetSequenceNumber: lane.packetSequenceNumber)
         }
         return session.offer(
-            readsInFlightMax: configuration.readsInFlightMax, keyTag: link.ownTag, word: word,
+            mtu: configuration.path.mtu, readsInFlightMax: configuration.readsInFlightMax, keyTag: link.ownTag,
+            word: word,
             fetchEnds: link.fetchLanes.map(end), serveEnds: link.serveLanes.map(end))
     }
 

@@ -89,7 +89,8 @@ extension VerbsTransport {
         guard requestsOutstanding + count <= session.completionsMax else { return false }
         let bound = key.lane == VerbsKey.anyLane ? nil : Int(key.lane)
         let lanes = link.fetchLanes
-        let spread = bound == nil ? min(lanes.count, count) : 1
+        // A doorbell costs more than a lane gains: each rings for eight READs at least.
+        let spread = bound == nil ? max(1, min(lanes.count, count / Self.readsPerDoorbellMin)) : 1
         let first = bound ?? link.nextLane
         for turn in 0..<spread {
             let share = (turn + 1) * count / spread - turn * count / spread
@@ -126,6 +127,8 @@ extension VerbsTransport {
         if link.state == .draining { giveUpListed(link) }
         return true
     }
+
+    private static var readsPerDoorbellMin: Int { 8 }
 
     // MARK: Doorbells
 

@@ -36,6 +36,8 @@ final class VerbsSession {
     let port: Int
     let portAttributes: PortAttributes
     let gid: GIDEntry
+    /// What was asked for, where `gid` is only the best there was at that moment.
+    private let betterWish: GIDSelection?
     let completions: CompletionQueue
     /// Of our READs: nothing in it can be reached from outside.
     private let fetchDomain: ProtectionDomain
@@ -58,7 +60,9 @@ final class VerbsSession {
     static let completionsWanted = 32_000
     private static let gidPatienceNs: UInt64 = 3_000_000_000
 
-    private init(device: consuming Device, port: PortAttributes, gid: GIDEntry) throws(VerbsError) {
+    private init(
+        device: consuming Device, port: PortAttributes, gid: GIDEntry, betterWish: GIDSelection? = nil
+    ) throws(VerbsError) {
         let entries = min(Self.completionsWanted, device.attributes.completionEntriesMax)
         completions = try CompletionQueue(device, entries: entries)
         fetchDomain = try ProtectionDomain(device)
@@ -77,6 +81,7 @@ final class VerbsSession {
         self.port = port.number
         portAttributes = port
         self.gid = gid
+        self.betterWish = betterWish
         self.device = consume device
     }
 
@@ -145,7 +150,8 @@ final class VerbsSession {
                 case .chosen(let entry):
                     return .success(try VerbsSession(device: device, port: port, gid: entry))
                 case .provisional(let entry) where isLate:
-                    return .success(try VerbsSession(device: device, port: port, gid: entry))
+                    return .success(
+                        try VerbsSession(device: device, port: port, gid: entry, betterWish: choice.gid))
                 case .notYet(let why) where isLate:
                     objections.append("port \(number) of \(name) has \(why)")
                 case .provisional, .notYet:
@@ -289,7 +295,7 @@ final class VerbsSession {
         }
     }
 
-    /// Whether the port still has the address our links use; says why not.
+    /// Whether the port still has the address our links use, and no better one has come; says why not.
     func check() -> String? {
         do throws(VerbsError) {
             let attributes = try device.port(port)
@@ -297,6 +303,9 @@ final class VerbsSession {
             let entries = try device.gids(port: port)
             guard entries.contains(where: { $0.index == gid.index && $0.gid == gid.gid }) else {
                 return "port \(port) of \(name) has lost its address \(gid.gid)"
+            }
+            if let betterWish, case .chosen(let better) = betterWish.choose(from: entries) {
+                return "port \(port) of \(name) has a better address than \(gid.gid) now: \(better.gid)"
             }
             return nil
         } catch {
@@ -315,14 +324,16 @@ final class VerbsSession {
         }
     }
 
+    /// - Parameter mtu: the most that the configuration allows: the far side must keep to it as well, or READs hang.
     func offer(
-        readsInFlightMax: UInt8, keyTag: UInt64, word: GenerationWord, fetchEnds: [LaneEnd], serveEnds: [LaneEnd]
+        mtu: PathMTU?, readsInFlightMax: UInt8, keyTag: UInt64, word: GenerationWord, fetchEnds: [LaneEnd],
+        serveEnds: [LaneEnd]
     ) -> LinkOffer {
         let bytes = gid.gid.bytes
         func half(_ range: Range<Int>) -> UInt64 { bytes[range].reduce(0) { $0 << 8 | UInt64($1) } }
         return LinkOffer(
             linkLayer: linkLayer, gidType: gidType, gid: (half(0..<8), half(8..<16)), lid: portAttributes.lid,
-            mtuBytes: UInt16(portAttributes.activeMTU.bytes),
+            mtuBytes: UInt16(min(portAttributes.activeMTU, mtu ?? .bytes4096).bytes),
             readsInitiatedMax: min(readsInFlightMax, readsInitiatedMax),
             readsServedMax: min(readsInFlightMax, readsServedMax), keyTag: keyTag, wordAddress: word.address,
             wordKey: word.remoteKey, word: word.value, fetchEnds: fetchEnds, serveEnds: serveEnds)

@@ -233,6 +233,9 @@ final class Stage {
     /// The link to a parent, if one was dialled.
     func link(to parent: FakeParent) -> LinkID? { linkParent.first { $0.value === parent }?.key }
 
+    /// The rail that dialled a link.
+    func rail(of link: LinkID) -> RailNumber? { linkRail[link] }
+
     /// The links to a parent over one transport.
     func links(to parent: FakeParent, over kind: TransportKind) -> [LinkID] {
         linkParent.filter { $0.value === parent && rails[linkRail[$0.key]!].capabilities.kind == kind }.map(\.key)

@@ -38,7 +38,10 @@ struct SourceProgram {
                 switch command {
                 case "check": tell("checked", ("different", memory.differences(from: reference)))
                 case "fail": transport.failQueuePairs()
-                case "counters": tell("counters", ("text", "\(transport.counters)"))
+                case "state":
+                    tell(
+                        "state", ("objection", transport.deviceObjection ?? ""),
+                        ("reopened", transport.counters.deviceReopenings), ("counters", "\(transport.counters)"))
                 case "stop":
                     loop.shutdown()
                     tell("stopped", ("different", memory.differences(from: reference)))

@@ -38,6 +38,34 @@ private let tcp = TransportPath(rail: 1, address: TransportAddress(text: "tcp:h:
         #expect(bounded.count == TransportPath.perKindMax && Set(bounded).count == bounded.count)
     }
 
+    @Test func eachFurtherLinkToAHostHasARailOfItsOwn() {
+        let addresses = ["rdma:a:1", "rdma:b:1", "tcp:h:1", "local:/s"].map { TransportAddress(text: $0)! }
+        let rails: [TransportKind: [Int]] = [.rdma: [4, 5, 6], .tcp: [1], .local: [2]]
+        func lanes(_ rails: [TransportKind: [Int]], _ addresses: [TransportAddress], isSameHost: Bool = false) -> Int {
+            TransportPath.lanes(rails: rails, addresses: addresses, isSameHost: isSameHost)
+        }
+        #expect(lanes(rails, addresses) == 3 && lanes(rails, [addresses[2]]) == 1)
+        #expect(lanes(rails, addresses, isSameHost: true) == 1, "the same machine's own transport needs no second")
+        #expect(lanes([.rdma: [4, 5]], addresses, isSameHost: true) == 2)
+        #expect(lanes([.tcp: [1]], addresses) == 1 && lanes([:], []) == 1)
+        func paths(_ lane: Int) -> [String] {
+            TransportPath.candidates(rails: rails, addresses: addresses, isSameHost: false, lane: lane).map {
+                "\($0.rail) \($0.address.location)"
+            }
+        }
+        #expect(paths(0).last == "1 h:1")
+        #expect(paths(1) == ["5 b:1", "5 a:1"] && paths(2) == ["6 a:1", "6 b:1"] && paths(3) == [])
+    }
+
+    @Test func anAddressSaidTwiceIsOneWay() {
+        let addresses = ["rdma:h:1", "tcp:h:1", "rdma:h:1"].map { TransportAddress(text: $0)! }
+        for lane in 0...1 {
+            let paths = TransportPath.candidates(
+                rails: [.rdma: [1, 2], .tcp: [3]], addresses: addresses, isSameHost: false, lane: lane)
+            #expect(Set(paths).count == paths.count && !paths.isEmpty)
+        }
+    }
+
     // MARK: failures
 
     @Test func aFailedPathRestsLongerEachTimeUpToItsMost() {

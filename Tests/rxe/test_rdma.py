@@ -14,10 +14,10 @@ sys.path.insert(0, str(ROOT / "Tests" / "process"))
 from quickstart import packaged_model  # noqa: E402
 
 # Seconds, where the default is too little.
-LIMITS = {"test_cluster": 400}
+LIMITS = {"test_cluster": 400, "test_cluster_faults": 500, "test_random_faults": 500, "test_wire": 400}
 LIMIT = 240
 HANDED_ON = ("MARTLET_EXECUTABLE", "MARTLET_TEST_TRANSPORT")
-MEMORY_MB = {"test_cluster": 6144}
+MEMORY_MB = {"test_cluster": 6144, "test_cluster_faults": 6144}
 
 
 class InAGuest(unittest.TestCase):
