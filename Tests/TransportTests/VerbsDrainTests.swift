@@ -79,7 +79,7 @@ extension VerbsScripts {
             }
         }
 
-        /// Two reads of 1 MiB are 8 requests; by windows they are on one lane, by regions on two.
+        /// Two reads of 1 MiB are 32 requests; by windows they are on one lane, by regions on two.
         @Test(arguments: leases, Array(0..<5))
         func aPartlyTakenPostingEndsTheLinkAndLeaksNothing(_ lease: VerbsConfiguration.Lease, _ taken: Int) throws {
             for errorNumber in [ENOMEM, EINVAL] {

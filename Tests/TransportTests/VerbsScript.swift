@@ -13,12 +13,12 @@ import VerbsDouble
 
 /// Hosts on devices that are played, each on one of its own: `double0`, `double1`, …
 final class ScriptedNetwork: ContractNetwork {
-    let double: VerbsDouble
-    private let adjust: (inout VerbsConfiguration) -> Void
+    private let double: VerbsDouble
+    private let adjust: @Sendable (inout VerbsConfiguration) -> Void
     private var count = 0
 
-    init(_ devices: [DoubleDevice], _ adjust: @escaping (inout VerbsConfiguration) -> Void) {
-        double = VerbsDouble(devices)
+    init(_ double: VerbsDouble, _ adjust: @escaping @Sendable (inout VerbsConfiguration) -> Void) {
+        self.double = double
         self.adjust = adjust
     }
 
@@ -30,6 +30,9 @@ final class ScriptedNetwork: ContractNetwork {
         configuration.readsPerLinkMax = bounds.readsPerLinkMax
         configuration.exportsPerLinkMax = bounds.exportsPerLinkMax
         configuration.progressLimitNs = bounds.progressLimitNs
+        // 1 MiB is 16 READs on two lanes, where its key leads to all.
+        configuration.workRequestBytes = 64 << 10
+        configuration.workRequestsPerLaneMax = 512
         // Whatever a test does not shorten is out of its way.
         configuration.handshakeLimitNs = 20_000_000_000
         configuration.drainLimitNs = 60_000_000_000
@@ -59,16 +62,19 @@ struct Script {
     /// Runs a test's body with two hosts, and sees that nothing stays open on their devices.
     static func run(
         lease: VerbsConfiguration.Lease = .window, devices: [DoubleDevice]? = nil,
-        bounds: ContractBounds = ContractBounds(), adjust: @escaping (inout VerbsConfiguration) -> Void = { _ in },
+        bounds: ContractBounds = ContractBounds(),
+        adjust: @escaping @Sendable (inout VerbsConfiguration) -> Void = { _ in },
         _ body: (Script) throws -> Void
     ) throws {
         let devices = devices ?? (0..<3).map { DoubleDevice("double\($0)", host: UInt8($0 + 1)) }
-        let network = ScriptedNetwork(devices) {
-            $0.lease = lease
-            adjust(&$0)
+        let double = VerbsDouble(devices)
+        let subject = ContractSubject(name: "script", serves: false, pings: true) {
+            ScriptedNetwork(double) {
+                $0.lease = lease
+                adjust(&$0)
+            }
         }
-        let double = network.double
-        let bench = ContractBench(ContractSubject(name: "script", serves: false, pings: true) { network })
+        let bench = ContractBench(subject)
         do {
             defer { bench.close() }
             let child = try bench.host("child", bounds: bounds)
