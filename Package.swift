@@ -114,7 +114,8 @@ let package = Package(
         .executableTarget(
             name: "bench-rdma",
             dependencies: [
-                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+                "CCount", "Digests", "Rails", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP",
+                "TransportVerbs",
                 "Verbs", "Workers",
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
@@ -130,7 +131,10 @@ let package = Package(
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
-            ["Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble", "Rails", "System"]
+            [
+                "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
+                "Rails", "System",
+            ]
         ),
         .target(
             name: "VerbsDouble", dependencies: ["Verbs", "CVerbs", "System"], path: "Tests/VerbsDouble",
@@ -149,9 +153,9 @@ let package = Package(
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
-        tests("CLI", ["CLI", "Configuration", "Observability", "System"]),
+        tests("CLI", ["CLI", "Configuration", "Observability", "System", "TransportVerbs", "Verbs", "VerbsDouble"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
-        tests("Engine", ["Engine", "PeerService", "System"]),
+        tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]
 )

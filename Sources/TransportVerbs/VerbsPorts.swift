@@ -11,6 +11,12 @@ public struct VerbsPort: Sendable, Hashable {
         public let sentence: String
         /// Whether it may be over in a moment: tables of addresses fill some time after a device appears.
         public let mayPass: Bool
+
+        /// Describes what is wrong.
+        public init(sentence: String, mayPass: Bool) {
+            self.sentence = sentence
+            self.mayPass = mayPass
+        }
     }
 
     /// The device's name.

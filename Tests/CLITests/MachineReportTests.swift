@@ -1,6 +1,9 @@
 import Glibc
 import System
 import Testing
+import TransportVerbs
+import Verbs
+import VerbsDouble
 
 @testable import CLI
 
@@ -39,23 +42,29 @@ private func removeTree(_ path: String) {
 }
 
 @Suite struct MachineReportTests {
-    private func report(_ root: String, hasVerbsLibrary: Bool) -> MachineReport {
+    private func report(_ root: String, _ rdma: RDMAReport) -> MachineReport {
         MachineReport(
             kernel: "6.1", topology: Topology(root: root), lockedMemory: .init(soft: 8 << 20, hard: nil),
-            openFiles: nil,
-            availableMemoryBytes: 1 << 30, hasVerbsLibrary: hasVerbsLibrary, socketPath: "/run/x.sock",
+            openFiles: nil, availableMemoryBytes: 1 << 30, rdmaReport: rdma, socketPath: "/run/x.sock",
             isSocketThere: false)
     }
 
-    private let rdmaFiles = [
-        "class/infiniband/rxe0/ports/1/state": "4: ACTIVE\n",
-        "class/infiniband/rxe0/ports/1/rate": "100 Gb/sec (4X EDR)\n",
-        "class/infiniband/rxe0/ports/1/link_layer": "Ethernet\n", "class/infiniband/rxe0/parent": "eth0\n",
-    ]
+    private let low = MemoryLockLimit(limitBytes: 8 << 20, isLifted: false, pinnedBytes: 0)
+    private let unlimited = MemoryLockLimit(limitBytes: nil, isLifted: false, pinnedBytes: 0)
+
+    private func rdmaFiles(_ name: String, state: String = "4: ACTIVE") -> [String: String] {
+        [
+            "class/infiniband/\(name)/ports/1/state": "\(state)\n",
+            "class/infiniband/\(name)/ports/1/rate": "100 Gb/sec (4X EDR)\n",
+            "class/infiniband/\(name)/ports/1/link_layer": "Ethernet\n",
+            "class/infiniband/\(name)/parent": "eth0\n",
+        ]
+    }
 
     @Test func withoutDevicesSaysWhereItLookedAndWhatToDo() throws {
         try withTree(["class/net/eth9/operstate": "up\n", "class/net/lo/operstate": "unknown\n"]) { root in
-            let report = report(root, hasVerbsLibrary: false)
+            let absent = RDMAReport(absence: "cannot load libibverbs", memoryLock: low, slotsBytes: 256 << 20)
+            let report = report(root, absent)
             let rdma = report.transports[0]
             #expect(!rdma.isAvailable && rdma.reason.contains("looked in \(root)/class/infiniband"))
             #expect(
@@ -63,32 +72,91 @@ private func removeTree(_ path: String) {
                     && rdma.reason.contains("rdma-core"))
             #expect(report.transports.first { $0.name == "tcp" }?.reason == "over eth9")
             #expect(report.lines.contains("  none (looked in \(root)/class/infiniband)"))
+            #expect(report.lines.contains("  cannot load libibverbs"))
             #expect(
                 report.lines.contains {
                     $0.contains("locked memory: 8.39 MB (can be raised to unlimited); slots beyond it")
+                        && $0.contains("LimitMEMLOCK=infinity") && $0.contains("IPC_LOCK capability helps root alone")
                 })
         }
     }
 
-    @Test func withADeviceNamesWhatIsMissing() throws {
-        try withTree(rdmaFiles) { root in
+    @Test func aDeviceIsShownWithWhatItWasFoundToEnforce() throws {
+        var bounded = DoubleDevice("double0", host: 1)
+        bounded.gids = [GIDEntry(index: 3, gid: GID(ipv4: 10, 77, 0, 1), kind: .roceV2)]
+        var unbounded = DoubleDevice("double1", host: 2)
+        unbounded.windowsBoundRange = false
+        let double = VerbsDouble([bounded, unbounded])
+        let found = RDMAReport.of(double.library, gid: .automatic, slotsBytes: 256 << 20, memoryLock: unlimited)
+        #expect(double.census("double0").isEmpty && double.census("double1").isEmpty)
+        try withTree(rdmaFiles("double0").merging(rdmaFiles("double1")) { $1 }) { root in
+            let report = report(root, found)
+            #expect(report.transports[0].isAvailable)
+            #expect(report.transports[0].reason == "over double0 (10.77.0.1), double1 (10.77.0.2)")
             #expect(
-                report(root, hasVerbsLibrary: false).transports[0].reason.contains("apt install rdma-core"))
-            #expect(
-                report(root, hasVerbsLibrary: true).transports[0].reason.contains(
-                    "this build has no RDMA transport"))
-            #expect(
-                report(root, hasVerbsLibrary: true).lines.contains {
-                    $0.contains("rxe0") && $0.contains("100 Gb/s")
+                report.lines.contains {
+                    $0.contains("double0") && $0.contains("100 Gb/s") && $0.contains("4096")
+                        && $0.contains("10.77.0.1 (3)")
                 })
+            #expect(report.lines.contains { $0.contains("double0: leases by window; windows: enforces reader, read") })
             #expect(
-                report(root, hasVerbsLibrary: true).transports.first { $0.name == "tcp" }?.reason.contains(
-                    "loopback only") == true)
+                report.lines.contains { $0.contains("double1: leases by exact region") && $0.contains("not range") })
+            #expect(report.lines.contains("  double1: files are read where they lie in the page cache"))
+            let json = report.json.text(pretty: false)
+            #expect(json.contains(#""mechanism":"exactRegion""#) && json.contains(#""bounds_range":false"#))
+            #expect(json.contains(#""gid":"10.77.0.1","gid_index":3,"gid_kind":"roceV2""#))
+            #expect(json.contains(#""library":true,"absence":null,"memlock_objection":null"#))
         }
-        try withTree(rdmaFiles.merging(["class/infiniband/rxe0/ports/1/state": "1: DOWN\n"]) { $1 }) { root in
-            #expect(
-                report(root, hasVerbsLibrary: true).transports[0].reason.contains("no port of rxe0 is ACTIVE")
-            )
+    }
+
+    @Test func whatStandsInTheWayIsNamedWithItsRemedy() throws {
+        func reason(_ double: VerbsDouble, _ limit: MemoryLockLimit) throws -> String {
+            let found = RDMAReport.of(double.library, gid: .automatic, slotsBytes: 256 << 20, memoryLock: limit)
+            return try withTree(rdmaFiles("double0")) { root in
+                let rdma = report(root, found).transports[0]
+                #expect(!rdma.isAvailable)
+                return rdma.reason
+            }
         }
+        // The memlock limit; a capability that counts lifts it.
+        let memlock = try reason(VerbsDouble(), low)
+        #expect(memlock.contains("memlock limit (8 MiB) is too low") && memlock.contains("LimitMEMLOCK=infinity"))
+        let lifted = MemoryLockLimit(limitBytes: 8 << 20, isLifted: true, pinnedBytes: 0)
+        let double = VerbsDouble()
+        let found = withExtendedLifetime(double) {
+            RDMAReport.of(double.library, gid: .automatic, slotsBytes: 256 << 20, memoryLock: lifted)
+        }
+        #expect(found.transport.isAvailable && found.memoryLockAdvice.contains("CAP_IPC_LOCK"))
+        // A port that is down, one without an address, a device that enforces nothing, and none that may be used.
+        var device = DoubleDevice("double0", host: 1)
+        device.isUp = false
+        #expect(try reason(VerbsDouble([device]), unlimited).contains("port 1 of double0 is down; check its cable"))
+        device.isUp = true
+        device.gids = []
+        #expect(try reason(VerbsDouble([device]), unlimited).contains("the port has no address yet"))
+        device = DoubleDevice("double0", host: 1)
+        device.hasWindows = false
+        device.regionsRefuseWrites = false
+        #expect(try reason(VerbsDouble([device]), unlimited).contains("cannot keep a reader to its lease"))
+        let denied = VerbsDouble([DoubleDevice("double0", host: 1)])
+        denied.fail(.open, on: "double0", errorNumber: EACCES)
+        #expect(try reason(denied, unlimited).contains("may not use the device; give it /dev/infiniband"))
+        #expect(try reason(VerbsDouble([]), unlimited).contains("load ib_uverbs"))
+    }
+
+    @Test func filesThatCannotBeRegisteredAreFoundOut() throws {
+        let double = VerbsDouble([DoubleDevice("double0", host: 1)])
+        let port = try #require(try VerbsPort.all(double.library).first)
+        #expect(port.isUsable && port.name == "double0")
+        let file = open("/proc/self/exe", O_RDONLY)
+        defer { close(file) }
+        try port.probeFile(file, double.library)
+        double.fail(.register, on: "double0", errorNumber: EFAULT)
+        #expect {
+            try port.probeFile(file, double.library)
+        } throws: { error in
+            "\(error)".contains("cannot be given pages of files") && "\(error)".contains("peer.data_dir")
+        }
+        #expect(double.census("double0").isEmpty)
     }
 }

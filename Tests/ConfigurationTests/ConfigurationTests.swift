@@ -174,6 +174,60 @@ func refusal(_ body: () throws -> Void) -> String {
         #expect(set("peer.name", String(repeating: "x", count: 5000)).contains("too long"))
     }
 
+    @Test func rdmaSettingsAreReadCheckedAndShown() throws {
+        let unset = try load()
+        #expect(unset[Schema.Peer.rdmaDevices] == [])
+        #expect(unset[Schema.Peer.rdmaGIDIndex] == nil && unset[Schema.Peer.rdmaQueuePairs] == 2)
+        #expect(unset[Schema.Peer.rdmaLease] == .probed && unset[Schema.Peer.rdmaMTU] == .auto)
+        #expect(unset.entries.first { $0.key.name == "peer.rdma_devices" }?.shownText == "auto")
+        let text = """
+            [peer]
+            rdma_devices = ["mlx5_0", "mlx5_1:2"]
+            rdma_gid_index = 3
+            rdma_lease = "window"
+            rdma_mtu = 4096
+            """
+        try withFile(text) { path in
+            let set = try load(file: path, ["MARTLET_PEER_RDMA_TRAFFIC_CLASS": "106"])
+            #expect(
+                set[Schema.Peer.rdmaDevices] == [
+                    RDMAPortName(device: "mlx5_0"), RDMAPortName(device: "mlx5_1", port: 2),
+                ])
+            #expect(set[Schema.Peer.rdmaGIDIndex] == 3 && set[Schema.Peer.rdmaTrafficClass] == 106)
+            #expect(set[Schema.Peer.rdmaLease] == .window && set[Schema.Peer.rdmaMTU] == .bytes4096)
+            #expect(set.entries.first { $0.key.name == "peer.rdma_devices" }?.shownText == "mlx5_0,mlx5_1:2")
+        }
+        func set(_ key: String, _ text: String) -> String {
+            refusal { _ = try load(flags: [.init(keyName: key, text: text, spelled: "--set")]) }
+        }
+        for wrong in ["", "mlx5_0:0", "mlx5_0:x", "mlx5_0:1:2", "a/b", "mlx5_0,mlx5_0", "auto,mlx5_0:"] {
+            #expect(set("peer.rdma_devices", wrong).contains("write e.g. mlx5_0,mlx5_1:2"), "\(wrong)")
+        }
+        #expect(set("peer.rdma_service_level", "16").contains("it may be 0 to 15"))
+        #expect(set("peer.rdma_mtu", "9000").contains("auto, 256, 512, 1024, 2048, 4096"))
+        #expect(set("peer.rdma_queue_pairs", "9").contains("it may be 1 to 8"))
+    }
+
+    @Test func rdmaListensBesideTCPUnlessToldOtherwise() throws {
+        func listeners(_ environment: [String: String]) throws -> [String] {
+            try load(environment).pieceListeners.map(\.description)
+        }
+        #expect(try listeners([:]) == ["127.0.0.1:7620", "127.0.0.1:7622"])
+        let wide = ["MARTLET_PEER_LISTEN": "0.0.0.0:9000", "MARTLET_PEER_TRANSPORT": "rdma"]
+        #expect(try listeners(wide) == ["0.0.0.0:9002"])
+        #expect(try listeners(wide.merging(["MARTLET_PEER_RDMA_LISTEN": "[::1]:7"]) { $1 }) == ["[::1]:7"])
+        #expect(try listeners(["MARTLET_PEER_LISTEN": "127.0.0.1:0"]) == ["127.0.0.1:0", "127.0.0.1:0"])
+        #expect(try listeners(["MARTLET_PEER_LISTEN": "127.0.0.1:65535"]) == ["127.0.0.1:65535", "127.0.0.1:0"])
+        #expect(try listeners(["MARTLET_PEER_TRANSPORT": "tcp"]) == ["127.0.0.1:7620"])
+        #expect(try listeners(["MARTLET_PEER_TRANSPORT": "local"]) == [])
+        // What is open to others needs TLS, whatever it carries.
+        #expect(
+            refusal {
+                let configuration = try load(["MARTLET_PEER_RDMA_LISTEN": "10.0.0.1:7622"])
+                _ = try configuration.credentials(listening: configuration.pieceListeners)
+            }.contains("10.0.0.1:7622 can be reached from other machines"))
+    }
+
     @Test func secretsHaveNoFlagAndAreNotShown() throws {
         let key = Schema.Origin.hfToken.key
         let configuration = try load(["HF_TOKEN": "hf_abcdef"])

@@ -80,6 +80,90 @@ struct TopologyTests {
         #expect(unplaced.reason.contains("nothing is bound"))
     }
 
+    /// A server with four NICs and GPUs below switches of both processors, as such servers are built.
+    private func gpuServer() throws -> MadeTree {
+        let tree = try MadeTree()
+        for node in 0...1 {
+            try tree.write("devices/system/node/node\(node)/cpulist", "\(node * 4)-\(node * 4 + 3)\n")
+        }
+        func pci(_ path: String, node: Int, _ files: [String: String]) throws {
+            let address = String(path.split(separator: "/").last!)
+            for (name, text) in files.merging(["numa_node": "\(node)"], uniquingKeysWith: { $1 }) {
+                try tree.write("devices/\(path)/\(name)", "\(text)\n")
+            }
+            try tree.link("bus/pci/devices/\(address)", to: "../../../devices/\(path)")
+        }
+        func rdma(_ name: String, _ path: String, gbps: Int, state: String = "4: ACTIVE") throws {
+            try tree.link("class/infiniband/\(name)/device", to: "../../../devices/\(path)")
+            let port = "class/infiniband/\(name)/ports/1"
+            try tree.write("\(port)/state", "\(state)\n")
+            try tree.write("\(port)/rate", "\(gbps) Gb/sec (4X NDR)\n")
+            try tree.write("\(port)/link_layer", "InfiniBand\n")
+        }
+        let gpu = ["class": "0x030200", "vendor": "0x10de"]
+        let nic = ["class": "0x020700", "vendor": "0x15b3"]
+        // One switch below a port of the first processor: a NIC and a GPU; beside it, on another port, a GPU.
+        try pci("pci0000:10/0000:10:01.0/0000:11:00.0/0000:12:00.0/0000:13:00.0", node: 0, nic)
+        try pci("pci0000:10/0000:10:01.0/0000:11:00.0/0000:12:01.0/0000:14:00.0", node: 0, gpu)
+        try pci("pci0000:10/0000:10:02.0/0000:15:00.0", node: 0, gpu)
+        try pci("pci0000:20/0000:20:01.0/0000:21:00.0", node: 0, gpu)
+        try pci("pci0000:80/0000:80:01.0/0000:81:00.0", node: 1, nic)
+        try pci("pci0000:80/0000:80:02.0/0000:82:00.0", node: 1, gpu)
+        try pci("pci0000:90/0000:90:02.0/0000:92:00.0", node: -1, gpu)
+        try rdma("mlx5_0", "pci0000:10/0000:10:01.0/0000:11:00.0/0000:12:00.0/0000:13:00.0", gbps: 200)
+        try rdma("mlx5_1", "pci0000:80/0000:80:01.0/0000:81:00.0", gbps: 400)
+        // A soft device on the second NIC's Ethernet interface.
+        try tree.write("class/net/eth1/operstate", "up\n")
+        try tree.link(
+            "class/net/eth1/device", to: "../../../devices/pci0000:80/0000:80:01.0/0000:81:00.0")
+        try tree.write("class/infiniband/rxe0/parent", "eth1\n")
+        try tree.write("class/infiniband/rxe0/ports/1/state", "4: ACTIVE\n")
+        return tree
+    }
+
+    @Test("Distances of GPUs: switch, root, node, other node, unknown")
+    func distances() throws {
+        let tree = try gpuServer()
+        let topology = Topology(root: tree.path)
+        func distances(_ name: String) throws -> [String: DeviceDistance] {
+            let device = try #require(topology.rdmaDevices.first { $0.name == name })
+            let all = topology.gpuDistances(from: device)
+            #expect(all.map(\.distance) == all.map(\.distance).sorted(), "nearest first")
+            return Dictionary(uniqueKeysWithValues: all.map { ($0.gpu.pci.address, $0.distance) })
+        }
+        #expect(
+            try distances("mlx5_0") == [
+                "0000:14:00.0": .sameSwitch, "0000:15:00.0": .sameRoot, "0000:21:00.0": .sameNode,
+                "0000:82:00.0": .otherNode, "0000:92:00.0": .unknown,
+            ])
+        // A soft device is where the interface below it is.
+        #expect(try distances("rxe0") == distances("mlx5_1"))
+        #expect(try distances("rxe0")["0000:82:00.0"] == .sameRoot)
+        #expect(topology.rdmaDevices.first { $0.name == "rxe0" }.flatMap(topology.numaNode) == 1)
+    }
+
+    @Test("A host is placed near the fastest RDMA device in use, each rail near its own")
+    func placementByRDMA() throws {
+        let tree = try gpuServer()
+        let topology = Topology(root: tree.path)
+        let allowed = topology.allowedCPUs
+        func cpus(_ list: String) -> [Int] { CPUSet(list: list)!.intersection(allowed).numbers }
+        let both = Placement(topology, rdmaDevices: ["mlx5_0", "mlx5_1"])
+        #expect(both.numaNode == 1 && both.reason.contains("mlx5_1") && both.cpus == cpus("4-7"))
+        #expect(both.cpus(nearRDMADevice: "mlx5_0") == cpus("0-3"))
+        #expect(both.cpus(nearRDMADevice: "mlx5_1") == cpus("4-7"))
+        // Only what is used decides.
+        #expect(Placement(topology, rdmaDevices: ["mlx5_0"]).numaNode == 0)
+        #expect(Placement(topology, rdmaDevices: ["rxe0"]).numaNode == 1)
+        // Without any, the NIC that is up; a device that is not there counts for nothing.
+        let none = Placement(topology, rdmaDevices: ["mlx5_9"])
+        #expect(none.numaNode == 1 && none.reason.contains("eth1"))
+        #expect(none.cpus(nearRDMADevice: "mlx5_9") == none.cpus)
+        // A port that is down is no faster for its rate.
+        try tree.write("class/infiniband/mlx5_1/ports/1/state", "1: DOWN\n")
+        #expect(Placement(Topology(root: tree.path), rdmaDevices: ["mlx5_0", "mlx5_1"]).numaNode == 0)
+    }
+
     @Test("Nodes with their CPUs, memory and huge pages")
     func nodes() throws {
         let tree = try server()

@@ -235,6 +235,30 @@ class Servers(ClusterTest):
             by_scheduler.start_get(model.reference), CONFLICT, "serves cluster wrong-cluster, not .another", "set cluster.name")
         self.assertEqual(self.cluster.origin.bytes_served(), 0)
 
+    def test_rdma_demanded_and_not_there(self):
+        """A device that no machine has; where nothing of RDMA is there, that is what is said."""
+        missing = {"MARTLET_PEER_RDMA_DEVICES": "none0", "MARTLET_PEER_RDMA_LISTEN": "127.0.0.1:0"}
+        for name in ("peer", "seed"):
+            with self.subTest(server=name):
+                self.assert_fails(
+                    self.server(name, MARTLET_PEER_TRANSPORT="rdma", **missing), USAGE, "peer.transport = rdma",
+                    "install rdma-core|load ib_uverbs|no RDMA device none0; there is")
+        self.assert_fails(
+            self.cluster.get_alone("file:///etc/hostname", MARTLET_PEER_TRANSPORT="rdma", **missing), USAGE,
+            "peer.transport = rdma")
+        # Where it is not demanded, what is missing is said once, and nothing fails.
+        peer = self.cluster.start_peer("peer-1", attached=False, **missing)
+        said = [line for line in peer.said().splitlines() if "no rdma transport" in line]
+        self.assertEqual(len(said), 1, peer.said())
+        self.assertIn(" info ", said[0])
+
+    def test_info_without_rdma_devices(self):
+        """The same program, no error: what was looked for, and what to do."""
+        said = self.cluster.run("info")
+        self.assertRegex(said, r"rdma( \(not available\))?: \w+")
+        if not pathlib.Path("/sys/class/infiniband").exists():
+            self.assertRegex(said, r"rdma \(not available\): no RDMA device \(looked in /sys/class/infiniband\).*modprobe")
+
     def test_no_peer_to_ask(self):
         self.assert_fails(
             self.cluster.command("ls", MARTLET_PEER_SOCKET=str(self.cluster.directory / "none")), UNAVAILABLE,
