@@ -15,6 +15,8 @@ final class VerbsExport {
         case alive
         /// Asked at `sinceNs` (0: not noted yet).
         case stopping(sinceNs: UInt64)
+        /// The window's end waits for room on its queue pair.
+        case waiting
         /// The window's end is posted.
         case ending
     }
@@ -99,7 +101,9 @@ extension VerbsTransport {
         guard offset / chunk == (offset + length - 1) / chunk else {
             throw TransportError(.sourceFailed, "\(length) bytes at \(offset) cross a registered region's end")
         }
-        guard let lane = link.serveLanes.max(by: { $0.room < $1.room }), lane.room > 1 else {
+        guard let lane = link.serveLanes.max(by: { $0.room < $1.room }), lane.room > 1,
+            requestsOutstanding < session.completionsMax
+        else {
             throw TransportError(.limit, "\(link.name) has too many leases on their way; revoke one first")
         }
         if export.window == nil {
@@ -200,7 +204,10 @@ extension VerbsTransport {
     /// Has the device refuse what may still come.
     func end(_ entry: VerbsExport, _ link: VerbsLink) {
         guard entry.window != nil, entry.isBound, let lane = entry.lane else { return retire(entry, link) }
-        guard lane.room > 0 else { return scheduleScan(atNs: nowNs + 1_000_000) }
+        guard lane.room > 0, let session, requestsOutstanding < session.completionsMax else {
+            entry.state = .waiting
+            return scheduleScan(atNs: nowNs + Self.roomIntervalNs)
+        }
         entry.state = .ending
         if lane.isListFull { ring(lane) }
         guard link.state == .up else { return }
@@ -226,10 +233,14 @@ extension VerbsTransport {
         happenings.append(.exportRetired(id))
     }
 
+    /// How soon a full queue pair is looked at again.
+    private static var roomIntervalNs: UInt64 { 1_000_000 }
+
     /// Readers that were asked to stop and did not are made to; when the next one is due.
     func enforceRevocations(_ link: VerbsLink) -> UInt64? {
         var next: UInt64?
         for entry in link.exports.values {
+            if case .waiting = entry.state { end(entry, link) }
             guard case .stopping(let sinceNs) = entry.state else { continue }
             if sinceNs == 0 {
                 entry.state = .stopping(sinceNs: nowNs)

@@ -410,6 +410,9 @@ final class GenerationWord {
 
     var address: UInt64 { UInt64(UInt(bitPattern: memory)) }
 
+    /// Puts another value in its place; `value` stays.
+    func forge() { memory.storeBytes(of: ~value, as: UInt64.self) }
+
     deinit {
         // Before its memory: the kernel pins the page, but nobody shall read what comes to live there.
         region = nil
