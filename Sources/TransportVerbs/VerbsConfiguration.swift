@@ -68,7 +68,7 @@ public struct VerbsConfiguration: Sendable {
     public var livenessIntervalNs: UInt64 = 500_000_000
     /// How long a queue pair may hold requests and complete none before its link is given up. The device itself reports
     /// a far side that does not answer, and far sooner, by its retries: this is for a device that reports nothing.
-    public var stallLimitNs: UInt64 = 15_000_000_000
+    public var stallLimitNs: UInt64 = 30_000_000_000
     /// How long the far side's process may take to answer a ping.
     public var pingLimitNs: UInt64 = 5_000_000_000
     /// How often a lost device is looked for.

@@ -179,7 +179,6 @@ extension VerbsTransport {
         }
         queue.remove(lost.completionDescriptor)
         queue.remove(lost.eventDescriptor)
-        idleWindows = []
         session = nil
         isArmed = false
         requestsOutstanding = 0
@@ -251,7 +250,6 @@ extension VerbsTransport {
         }
         if let listener { drop(listener) }
         listener = nil
-        idleWindows = []
         idleExports = []
         lanes = []
         session = nil
@@ -269,14 +267,17 @@ extension VerbsTransport {
 private final class LinkRemains: @unchecked Sendable {
     private let lanes: [VerbsLane]
     private let exports: [VerbsExport]
+    private var idleWindows: [LeaseWindow]
     private var word: GenerationWord?
     private var domain: LeaseDomain?
 
     init(_ link: VerbsLink) {
         lanes = link.lanes
         exports = Array(link.exports.values)
+        idleWindows = link.idleWindows
         word = link.word
         domain = link.domain
+        link.idleWindows = []
         link.word = nil
         link.domain = nil
     }
@@ -285,6 +286,7 @@ private final class LinkRemains: @unchecked Sendable {
     /// pairs, which are in ERR and serve nothing; then what they served.
     func release() {
         for export in exports { export.window = nil }
+        idleWindows = []
         for lane in lanes { lane.queuePair = nil }
         for export in exports { export.release() }
         word = nil

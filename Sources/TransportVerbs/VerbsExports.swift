@@ -108,7 +108,7 @@ extension VerbsTransport {
         }
         if export.window == nil {
             do throws(VerbsError) {
-                if let idle = idleWindows.popLast() {
+                if let idle = link.idleWindows.popLast() {
                     export.window = idle
                 } else {
                     export.window = LeaseWindow(try MemoryWindow(in: domain.domain))
@@ -219,7 +219,7 @@ extension VerbsTransport {
 
     /// The device refuses a window's key from now on.
     func windowEnded(_ entry: VerbsExport, _ link: VerbsLink) {
-        if let window = entry.window { idleWindows.append(window) }
+        if let window = entry.window { link.idleWindows.append(window) }
         entry.window = nil
         retire(entry, link)
     }

@@ -139,6 +139,9 @@ extension VerbsTransport {
 
     // MARK: Inbound
 
+    /// So many inbound links one address may always have, and beyond that a quarter of all.
+    private static let linksPerAddressMin = 8
+
     func accept() {
         guard let listener else { return }
         // Bounded: others have their turn too.
@@ -232,7 +235,11 @@ extension VerbsTransport {
             return refuse(handshake, .protocolBroken)
         }
         guard session?.isUsable == true else { return refuse(handshake, .system) }
-        guard !links.isFull else { return refuse(handshake, .limit) }
+        // Whoever has very many leaves some to others.
+        let own = links.all.count { $0.inbound && $0.address == handshake.address }
+        guard !links.isFull, own < max(Self.linksPerAddressMin, configuration.linksMax / 4) else {
+            return refuse(handshake, .limit)
+        }
         let id = links.insert { id in
             VerbsLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,

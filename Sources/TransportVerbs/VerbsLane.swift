@@ -44,6 +44,7 @@ final class VerbsLane {
     var list: SendList
     private var listed: [Work] = []
     private var posted = Fifo<Work>()
+    private var unsignaledBytes: UInt64 = 0
     private var nextSequence: UInt32 = 0
     private var doneSequence: UInt32 = 0
     /// What had completed when that was last seen to change, or when the first of what is out was posted.
@@ -86,12 +87,24 @@ final class VerbsLane {
     /// Says what the request just put in the list is part of.
     func note(_ work: Work) { listed.append(work) }
 
+    /// Whether the next request is to say when it is done: the last of a read, but not for every little one.
+    func isToSignal(_ lengthBytes: UInt32, isLast: Bool) -> Bool {
+        unsignaledBytes += UInt64(lengthBytes)
+        guard isLast, unsignaledBytes >= Self.signalBytes else { return false }
+        unsignaledBytes = 0
+        return true
+    }
+
+    private static let signalBytes: UInt64 = 1 << 20
+
     /// Rings the doorbell once for everything in the list.
     ///
     /// - Returns: nil when all was taken; otherwise what was not, and why. The queue pair is of no use then.
     func ring(nowNs: UInt64) -> (unposted: [Work], failure: String)? {
         guard !listed.isEmpty else { return nil }
         if posted.isEmpty { progress = (doneSequence, nowNs) }
+        list.signalLast()
+        unsignaledBytes = 0
         let outcome = queuePair!.post(&list)
         for work in listed[..<outcome.posted] { posted.append(work) }
         guard outcome.posted < listed.count else {

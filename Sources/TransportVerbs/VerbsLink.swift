@@ -68,6 +68,9 @@ final class VerbsLink {
     private var overSet: Set<UInt64> = []
 
     var exports: [UInt64: VerbsExport] = [:]
+    /// Windows that wait to be bound again. Never on another link: when a process is killed the kernel destroys the
+    /// newest first, and rxe waits long for a queue pair that an older window still holds.
+    var idleWindows: [LeaseWindow] = []
     /// Windows being bound: what is said waits for them, since it may carry their keys.
     var bindsPending = 0
 

@@ -118,7 +118,7 @@ extension VerbsTransport {
                     localAddress: UInt64(UInt(bitPattern: place)) + done, lengthBytes: length,
                     localKey: session.localKey(of: read.region, offset: local),
                     remoteAddress: key.address + read.remoteOffset + done, remoteKey: key.remoteKey,
-                    id: lane.nextMark(), isSignaled: number == share - 1)
+                    id: lane.nextMark(), isSignaled: lane.isToSignal(length, isLast: number == share - 1))
                 lane.note(.read(posted, length))
                 local = next
             }
@@ -166,9 +166,10 @@ extension VerbsTransport {
 
     // MARK: Completions
 
-    /// Takes what the completion queue holds; arms its event when that is nothing.
-    func takeCompletions() {
-        guard let session else { return }
+    /// Takes what the completion queue holds, whether that is anything; arms its event when it is nothing.
+    @discardableResult
+    func takeCompletions() -> Bool {
+        guard let session else { return false }
         var isEmpty = true
         // Bounded: reads posted meanwhile may not keep the rail here.
         for _ in 0..<64 {
@@ -178,9 +179,9 @@ extension VerbsTransport {
                 for completion in completed[..<count] { take(completion) }
             }
             if count == completed.count { continue }
-            if isArmed { break }
-            emptyPolls += 1
-            if !isEmpty { emptyPolls = 0 }
+            emptyPolls = isEmpty ? emptyPolls + 1 : 0
+            // The rail asks again at once as long as it finds something.
+            if isArmed || !isEmpty { break }
             guard requestsOutstanding > 0, emptyPolls >= configuration.spinPolls else { break }
             // Armed, and looked at once more: what came in between raises no event.
             guard session.arm() else { break }
@@ -188,6 +189,7 @@ extension VerbsTransport {
             isArmed = true
             emptyPolls = 0
         }
+        return !isEmpty
     }
 
     private func take(_ completion: WorkCompletion) {

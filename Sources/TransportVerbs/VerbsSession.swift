@@ -292,9 +292,9 @@ final class VerbsSession {
         }
     }
 
-    func consumeEvents() {
+    func consumeEvent() {
         do throws(VerbsError) {
-            try completions.consumeEvents()
+            try completions.consumeEvent()
         } catch {
             loss = loss ?? error.description
         }

@@ -55,7 +55,6 @@ public final class VerbsTransport: PieceTransport {
     var reads = PostedReads()
     var exportLinks: [ExportID: LinkID] = [:]
     var idleExports: [VerbsExport] = []
-    var idleWindows: [LeaseWindow] = []
     var lastExport: UInt64 = 0
     var happenings = Happenings()
     var dirty: [VerbsLink] = []
@@ -74,6 +73,8 @@ public final class VerbsTransport: PieceTransport {
     var requestsOutstanding = 0
     var isArmed = false
     var emptyPolls = 0
+    private var endpointsSkipped = 0
+    private static let endpointsSkippedMax = 4
     var isShutDown = false
 
     let builder: VerbsAttendant
@@ -230,8 +231,13 @@ public final class VerbsTransport: PieceTransport {
             handed += receiveMessages(link, limit: limit - handed, parseOnly: true, into: &events)
         }
         turn.removeAll(keepingCapacity: true)
-        takeCompletions()
-        handed += attendEndpoints(limit: limit - handed, into: &events)
+        // While completions come in, asking the kernel what else there is can wait for a turn or two.
+        if takeCompletions(), endpointsSkipped < Self.endpointsSkippedMax {
+            endpointsSkipped += 1
+        } else {
+            endpointsSkipped = 0
+            handed += attendEndpoints(limit: limit - handed, into: &events)
+        }
         // What came in may have made something to send or to post: within the same turn.
         ringDoorbells()
         flushDirty()
@@ -258,7 +264,7 @@ public final class VerbsTransport: PieceTransport {
             case .control(let link):
                 handed += serveControl(link, happening.interest, limit: limit - handed, into: &events)
             case .completions:
-                session?.consumeEvents()
+                session?.consumeEvent()
                 counters.syscalls += 1
                 isArmed = false
                 takeCompletions()

@@ -3,7 +3,7 @@ import CVerbs
 /// Where requests' ends arrive, with a descriptor that wakes a sleeping poller.
 ///
 /// One thread polls it. To sleep: `arm`, poll once more (what came before arming wakes nobody), wait for `descriptor`
-/// to become readable, `consumeEvents`, poll.
+/// to become readable, `consumeEvent`, poll.
 public struct CompletionQueue: ~Copyable, @unchecked Sendable {
     // Safety: the library's objects may be used from any thread; `raw` is the handle's.
     @usableFromInline let raw: UnsafeMutablePointer<ibv_cq>
@@ -89,23 +89,21 @@ public struct CompletionQueue: ~Copyable, @unchecked Sendable {
             "cannot arm a completion queue of \(deviceName)", "ibv_req_notify_cq", errno: VerbsError.number(result))
     }
 
-    /// Reads the events that are there, so that the descriptor is silent until the next arming; says how many.
+    /// Reads the event of one arming, so that the descriptor is silent until the next; whether there was one.
     @discardableResult
-    public func consumeEvents() throws(VerbsError) -> Int {
-        var count = 0
+    public func consumeEvent() throws(VerbsError) -> Bool {
         while true {
             var queue: UnsafeMutablePointer<ibv_cq>?
             var context: UnsafeMutableRawPointer?
             if calls.table.get_cq_event(channel.raw, &queue, &context) == 0 {
-                count += 1
-                continue
+                // Acknowledging takes a lock, so it is done in batches.
+                events.add(1)
+                if events.isDue { events.pay { calls.table.ack_cq_events(raw, $0) } }
+                return true
             }
             let number = martlet_verbs_errno()
             if number == EINTR { continue }
-            // Acknowledging takes a lock, so it is done in batches.
-            events.add(count)
-            if events.isDue { events.pay { calls.table.ack_cq_events(raw, $0) } }
-            if number == EAGAIN { return count }
+            if number == EAGAIN { return false }
             throw VerbsError.failed(
                 "cannot read the events of a completion queue of \(deviceName)", "ibv_get_cq_event", errno: number)
         }

@@ -169,7 +169,7 @@ struct ProbeBench: ~Copyable {
             do throws(Errno) { try poller.wait(limitMs: 50, into: &ready) } catch {
                 throw VerbsError(.system, "cannot wait for \(place): \(error.message)", cause: error)
             }
-            if !ready.isEmpty { try queue.consumeEvents() }
+            if !ready.isEmpty { try queue.consumeEvent() }
         }
         return found
     }

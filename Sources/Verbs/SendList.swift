@@ -65,6 +65,12 @@ public struct SendList: ~Copyable, @unchecked Sendable {
             isSignaled ? IBV_SEND_SIGNALED.rawValue : 0)
     }
 
+    /// Has the last request say when it and all before it are done.
+    @inlinable
+    public mutating func signalLast() {
+        if tail > head { requests[tail - 1].send_flags |= IBV_SEND_SIGNALED.rawValue }
+    }
+
     /// Appends a WRITE of local memory to the remote range. Martlet's data never travels so; tests show it refused.
     public mutating func appendWrite(
         localAddress: UInt64, lengthBytes: UInt32, localKey: UInt32, remoteAddress: UInt64, remoteKey: UInt32,

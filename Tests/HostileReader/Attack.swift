@@ -184,7 +184,8 @@ struct Attack {
             verdict.notes.append(
                 within.isEmpty
                     ? "this device's windows enforce their range"
-                    : "this device's windows do not enforce their range (\(within.count) of \(tries.count) READs passed)")
+                    : "this device's windows do not enforce their range (\(within.count) of \(tries.count) READs passed)"
+            )
         }
         return verdict
     }

@@ -16,6 +16,8 @@ struct HandshakeAttack {
             ("half-open: silent", { try halfOpen(.silent) }),
             ("half-open: greeted", { try halfOpen(.greeted) }),
             ("half-open: offered", { try halfOpen(.offered) }),
+            ("very many links", manyLinks),
+            ("a hostile parent's handshakes", parents),
             ("replays", replays),
             ("no answers", noAnswers),
             ("flood of pings", { try flood([.ping]) }),
@@ -76,21 +78,45 @@ struct HandshakeAttack {
         let end = LaneEnd(number: 17, packetSequenceNumber: 1)
         let changes: [(String, (inout LinkOffer) -> Void)] = [
             ("MTU 0", { $0.mtuBytes = 0 }), ("MTU 1", { $0.mtuBytes = 1 }), ("MTU 65535", { $0.mtuBytes = 65535 }),
-            ("no READs served", { $0.readsServedMax = 0 }), ("255 READs", { $0.readsServedMax = 255; $0.readsInitiatedMax = 255 }),
+            ("no READs served", { $0.readsServedMax = 0 }),
+            (
+                "255 READs",
+                {
+                    $0.readsServedMax = 255; $0.readsInitiatedMax = 255
+                }
+            ),
             ("queue pair 0", { $0.fetchEnds = [LaneEnd(number: 0, packetSequenceNumber: 0)] }),
             ("queue pair 1", { $0.fetchEnds = [LaneEnd(number: 1, packetSequenceNumber: 0)] }),
-            ("the multicast queue pair", { $0.fetchEnds = [LaneEnd(number: 0xFF_FFFF, packetSequenceNumber: 0xFF_FFFF)] }),
+            (
+                "the multicast queue pair",
+                { $0.fetchEnds = [LaneEnd(number: 0xFF_FFFF, packetSequenceNumber: 0xFF_FFFF)] }
+            ),
             ("no queue pairs", { $0.fetchEnds = [] }),
             ("9 queue pairs", { $0.fetchEnds = Array(repeating: end, count: 9) }),
-            ("8 and 8 of the same", { $0.fetchEnds = Array(repeating: end, count: 8); $0.serveEnds = $0.fetchEnds }),
+            (
+                "8 and 8 of the same",
+                {
+                    $0.fetchEnds = Array(repeating: end, count: 8); $0.serveEnds = $0.fetchEnds
+                }
+            ),
             ("InfiniBand", { $0.linkLayer = 1 }), ("link layer 200", { $0.linkLayer = 200 }),
             ("RoCE v1", { $0.gidType = 1 }), ("GID type 99", { $0.gidType = 99 }),
             ("the zero GID", { $0.gid = (0, 0) }), ("the loop-back GID", { $0.gid = (0, 1) }),
             ("a multicast GID", { $0.gid = (0xFF02_0000_0000_0000, 1) }),
             ("255.255.255.255", { $0.gid = (0, 0xFFFF_FFFF_FFFF) }), ("224.0.0.1", { $0.gid = (0, 0xFFFF_E000_0001) }),
             ("127.0.0.1", { $0.gid = (0, 0xFFFF_7F00_0001) }),
-            ("a word at 0", { $0.wordAddress = 0; $0.wordKey = 0; $0.serveEnds = [end] }),
-            ("a word at the end of memory", { $0.wordAddress = .max; $0.wordKey = .max; $0.serveEnds = [end] }),
+            (
+                "a word at 0",
+                {
+                    $0.wordAddress = 0; $0.wordKey = 0; $0.serveEnds = [end]
+                }
+            ),
+            (
+                "a word at the end of memory",
+                {
+                    $0.wordAddress = .max; $0.wordKey = .max; $0.serveEnds = [end]
+                }
+            ),
         ]
         for (what, change) in changes {
             let wire = try HostileWire(to: attack.place)
@@ -166,6 +192,113 @@ struct HandshakeAttack {
         wires = Array(wires.suffix(100))
         for wire in wires { verdict.expect(wire.closes(limitMs: 30_000), "a half-open handshake stays open") }
         return verdict
+    }
+
+    /// Whole links, more than one host may have.
+    private func manyLinks() throws -> Verdict {
+        var verdict = Verdict()
+        var links: [HostileLink] = []
+        let all = try attack.options.number("links", 1024)
+        while links.count < all, let link = try? HostileLink(attack.device, to: attack.place, fetch: 1) {
+            links.append(link)
+        }
+        verdict.notes.append("\(links.count) of \(all) links were given")
+        verdict.expect(links.count > 8, "not even 9 links are given")
+        verdict.expect(links.count < all / 2, "one host may have most links")
+        newcomer(&verdict, "meanwhile")
+        return verdict
+    }
+
+    /// The source connects to us as a reader would, and is answered badly at every step.
+    private func parents() throws -> Verdict {
+        var verdict = Verdict()
+        let guide = try HostileLink(attack.device, to: attack.place)
+        let host = "\(attack.device.gid.gid)"
+        guard let place = SocketAddress(hostAndPort: "\(host):0") else {
+            throw TransportError(.badAddress, host)
+        }
+        let listener = try Sockets.listen(on: place, kind: .stream, backlog: 16)
+        let port = try Sockets.port(of: listener.raw)
+        let welcome = HandshakeFrame(
+            .welcome, number: .make(), identity: HostileLink.identity(), readsPerLinkMax: 64)
+        let steps: [(String, (HostileWire) throws -> Void)] = [
+            ("says nothing", { _ in }),
+            ("says garbage", { $0.send(Array(repeating: 0xA5, count: 900)) }),
+            ("refuses", { $0.send(HandshakeFrame(.refusal, detail: 200).bytes) }),
+            ("greets back", { $0.send(HostileLink.greeting().bytes) }),
+            ("welcomes, then says nothing", { $0.send(welcome.bytes) }),
+            ("welcomes twice", { $0.send(welcome.bytes + welcome.bytes) }),
+            ("answers with an offer", { wire in try self.answer(wire, welcome) { _, offer in .offer(offer) } }),
+            ("is ready at once", { wire in try self.answer(wire, welcome) { _, _ in .ready } }),
+            ("revokes at once", { wire in try self.answer(wire, welcome) { _, _ in .revoke(export: 1) } }),
+            ("declines without a reason", { wire in try self.answer(wire, welcome) { _, _ in .declined(255) } }),
+            (
+                "answers with too few queue pairs",
+                { wire in
+                    try self.answer(wire, welcome) { _, offer in
+                        var offer = offer
+                        offer.serveEnds = []
+                        return .answer(offer)
+                    }
+                }
+            ),
+            (
+                "answers from nobody's address",
+                { wire in
+                    try self.answer(wire, welcome) { theirs, offer in
+                        var offer = offer
+                        offer.serveEnds = theirs.fetchEnds
+                        offer.fetchEnds = theirs.serveEnds
+                        offer.gid = (0, 0xFFFF_0A09_00C8)
+                        return .answer(offer)
+                    }
+                }
+            ),
+            (
+                "answers with queue pairs that do not exist",
+                { wire in
+                    try self.answer(wire, welcome) { theirs, offer in
+                        var offer = offer
+                        offer.serveEnds = theirs.fetchEnds
+                        offer.fetchEnds = theirs.serveEnds
+                        return .answer(offer)
+                    }
+                }
+            ),
+        ]
+        for (what, step) in steps {
+            guide.wire.say("dial rdma:\(host):\(port)")
+            let untilNs = MonotonicClock.nowNs() + 10_000_000_000
+            var accepted: HostileWire?
+            while accepted == nil, MonotonicClock.nowNs() < untilNs {
+                if let socket = try Sockets.accept(listener.raw) { accepted = HostileWire(socket) }
+                // Pings are answered meanwhile.
+                _ = guide.wire.next(limitMs: 5)
+            }
+            guard let accepted else { throw TransportError(.timedOut, "the source did not connect to us") }
+            guard accepted.handshake()?.kind == .greeting else {
+                throw TransportError(.protocolBroken, "no greeting")
+            }
+            try step(accepted)
+            let closingNs = MonotonicClock.nowNs() + 20_000_000_000
+            var isClosed = false
+            while !isClosed, MonotonicClock.nowNs() < closingNs {
+                isClosed = accepted.closes(limitMs: 300)
+                _ = guide.wire.next(limitMs: 5)
+            }
+            verdict.expect(isClosed, "a parent that \(what) keeps its reader")
+        }
+        newcomer(&verdict, "afterwards")
+        return verdict
+    }
+
+    /// Welcomes, takes the offer, and says something.
+    private func answer(
+        _ wire: HostileWire, _ welcome: HandshakeFrame, _ frame: (LinkOffer, LinkOffer) -> VerbsFrame
+    ) throws {
+        wire.send(welcome.bytes)
+        guard case .frame(.offer(let theirs)) = wire.next() else { throw TransportError(.protocolBroken, "no offer") }
+        wire.send(frame(theirs, attack.device.offer(fetch: [], serve: [])))
     }
 
     private func replays() throws -> Verdict {
@@ -251,7 +384,8 @@ struct HandshakeAttack {
     private func messages() throws -> Verdict {
         var verdict = Verdict()
         let link = try HostileLink(attack.device, to: attack.place)
-        let message = HostileWire.framed([VerbsFrame.messageKind] + Array("check ".utf8) + Array(repeating: 32, count: 60_000))
+        let message = HostileWire.framed(
+            [VerbsFrame.messageKind] + Array("check ".utf8) + Array(repeating: 32, count: 60_000))
         let small = HostileWire.framed([VerbsFrame.messageKind] + Array("lease 0 9999999999".utf8))
         var burst: [UInt8] = []
         for _ in 0..<16 { burst += message }

@@ -50,6 +50,7 @@ struct Options {
             }
             configuration.lease = chosen
         }
+        configuration.linksMax = try number("links", configuration.linksMax)
         configuration.handshakeLimitNs = UInt64(try number("handshake-limit-ms", 5000)) * 1_000_000
         configuration.revokeLimitNs = UInt64(try number("revoke-limit-ms", 1000)) * 1_000_000
         configuration.pingLimitNs = UInt64(try number("ping-limit-ms", 5000)) * 1_000_000

@@ -112,8 +112,9 @@ extension VerbsScripts {
                 double.hold("double0")
                 for tag in 0..<8 {
                     child.post(link.child, export.key, local: tag << 20, length: 65_536, tag: UInt64(tag))
+                    // The last of what is posted together says when it is done.
+                    bench.turn()
                 }
-                bench.turn()
                 for tag in 0..<8 {
                     bench.skewNs += 2 * Self.intervalNs
                     double.release("double0", countMax: 1)

@@ -98,7 +98,7 @@ final class Endpoint {
             if count == 0 {
                 var ready: [EpollQueue.Ready] = []
                 try poller.wait(limitMs: 50, into: &ready)
-                try queue.consumeEvents()
+                try queue.consumeEvent()
             }
         }
         return found

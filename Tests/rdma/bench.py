@@ -3,7 +3,7 @@
 They are `rdma-hostile source` and `reader`: Martlet's verbs transport without what is above it. A reader fetches the
 source's slots over and over, each until it was verified once in a round and never again; so after any fault nothing may be
 wrong, and nothing that was verified may have been fetched twice. Times are printed and never asserted, but everything has a
-limit: MARTLET_FAULT_LIMIT_S (60).
+limit: MARTLET_FAULT_LIMIT_S (60). MARTLET_LEASE forces a kind of lease (window, region).
 """
 
 import os
@@ -14,6 +14,7 @@ from devices import FaultTest
 
 # Everything that has to happen happens by then, on the slowest machine.
 LIMIT = int(os.environ.get("MARTLET_FAULT_LIMIT_S") or 60)
+LEASE = os.environ.get("MARTLET_LEASE") or "probed"
 SLOTS = 16
 SLOT_BYTES = 1 << 20
 # Slots that a reader has under way on a link.
@@ -49,7 +50,7 @@ class Bench(FaultTest):
         self.left, self.right = self.cable.ends
 
     def start(self, readers: int = 1, **settings):
-        self.source = programs.source(self.left.device, test=self, slots=SLOTS, slot_bytes=SLOT_BYTES)
+        self.source = programs.source(self.left.device, test=self, lease=LEASE, slots=SLOTS, slot_bytes=SLOT_BYTES)
         self.port = self.source.port
         return [self.start_reader(f"reader{i}", **settings) for i in range(readers)]
 
@@ -65,7 +66,8 @@ class Bench(FaultTest):
         while True:
             try:
                 self.source = programs.source(
-                    self.left.device, test=self, port=self.port, slots=SLOTS, slot_bytes=SLOT_BYTES)
+                    self.left.device, test=self, port=self.port, lease=LEASE, slots=SLOTS,
+                    slot_bytes=SLOT_BYTES)
                 return
             except AssertionError:
                 # The device may be away just then.

@@ -12,7 +12,7 @@ from devices import ROOT
 
 sys.path.insert(0, str(ROOT / "Tests" / "process"))
 
-from cluster import Cluster, Peer  # noqa: E402
+from cluster import Cluster, Peer, wait_for  # noqa: E402
 from models import Model, digests  # noqa: E402
 from quickstart import NAME, packaged_model  # noqa: E402
 
@@ -57,6 +57,8 @@ def assert_only_by_rdma(test, model: Model, peer: Peer, result: dict):
     test.assertEqual(traffic["origin_bytes"], 0, "only the seed may read the origin")
     test.assertEqual(from_hosts, model.bytes, f"bytes are missing or twice: {result}")
     test.assertEqual(by_transport(result), {TRANSPORT: model.bytes})
+    # Metrics follow what was done within a tenth of a second.
+    wait_for(f"{peer.name} shows all it received", lambda: sum(received(peer).values()) >= model.bytes, limit=10)
     counted = received(peer)
     test.assertEqual(counted.pop(TRANSPORT), model.bytes)
     test.assertEqual(set(counted.values()), {0}, f"{peer.name} received by another transport: {counted}")

@@ -122,8 +122,24 @@ class Process:
 
     def kill(self, number: int = signal.SIGKILL):
         self._popen.send_signal(number)
-        if number == signal.SIGKILL:
-            self._popen.wait(30)
+        if number != signal.SIGKILL:
+            return
+        try:
+            self._popen.wait(60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} was killed and is not gone after 60 s: {self._held()}") from None
+
+    def _held(self) -> str:
+        """What its threads are held by in the kernel, and what that says."""
+        told = []
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            try:
+                stack = (task / "stack").read_text()
+            except OSError:
+                stack = (task / "wchan").read_text()
+            told.append(f"{(task / 'comm').read_text().strip()}: {stack}")
+        log = subprocess.run(["dmesg"], stdout=subprocess.PIPE, text=True).stdout.splitlines()[-20:]
+        return "\n".join([*told, *log])
 
     def end(self):
         if self.is_running():

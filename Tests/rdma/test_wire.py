@@ -17,6 +17,8 @@ CASE_LIMIT_S = 240
 GROWTH_MB = 96
 SLOTS = 16
 SLOT_BYTES = 256 << 10
+# That the source may have; a quarter of them with one host.
+LINKS = 256
 
 
 class Wire(RDMATest):
@@ -25,7 +27,7 @@ class Wire(RDMATest):
 
     def attack(self, lease: str, cases: str = "all", sweep: int = 2048):
         right, left = self.devices[1], self.devices[0]
-        source = programs.source(left, test=self, lease=lease, slots=SLOTS, slot_bytes=SLOT_BYTES)
+        source = programs.source(left, test=self, lease=lease, slots=SLOTS, slot_bytes=SLOT_BYTES, links=LINKS)
         reader = programs.reader(
             right, f"{left.address}:{source.port}", test=self, slots=SLOTS, slot_bytes=SLOT_BYTES, depth=2, name="good")
         reader.wait_for("round", 60)
@@ -36,7 +38,7 @@ class Wire(RDMATest):
         hostile = programs.Process(
             "hostile", "attack", test=self, device=right.name, source=f"{left.address}:{source.port}",
             other_way=f"127.0.0.1:{source.port}", leases=kind, slots=SLOTS, slot_bytes=SLOT_BYTES, seed=programs.SEED,
-            sweep=sweep, cases=cases)
+            sweep=sweep, cases=cases, links=LINKS)
         hostile.wait_for("ready", 60, since=0)
         cases, bad = 0, []
         print(f"\nleases: {lease} ({source.ready['enforcement']})")

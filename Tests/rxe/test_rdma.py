@@ -16,7 +16,9 @@ from quickstart import packaged_model  # noqa: E402
 # Seconds, where the default is too little.
 LIMITS = {"test_cluster": 400, "test_cluster_faults": 500, "test_random_faults": 500, "test_wire": 400}
 LIMIT = 240
-HANDED_ON = ("MARTLET_EXECUTABLE", "MARTLET_TEST_TRANSPORT")
+HANDED_ON = (
+    "MARTLET_EXECUTABLE", "MARTLET_TEST_TRANSPORT", "MARTLET_RDMA_HOSTILE", "MARTLET_WIRE_CASES", "MARTLET_SEED",
+    "MARTLET_FAULTS", "MARTLET_FAULT_LIMIT_S", "MARTLET_LEASE")
 MEMORY_MB = {"test_cluster": 6144, "test_cluster_faults": 6144}
 
 
