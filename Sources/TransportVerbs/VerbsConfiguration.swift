@@ -66,6 +66,9 @@ public struct VerbsConfiguration: Sendable {
     public var drainLimitNs: UInt64 = 2_000_000_000
     /// How often a link's data plane is proved alive by a READ of the far side's generation word.
     public var livenessIntervalNs: UInt64 = 500_000_000
+    /// How long a queue pair may hold requests and complete none before its link is given up. The device itself reports
+    /// a far side that does not answer, and far sooner, by its retries: this is for a device that reports nothing.
+    public var stallLimitNs: UInt64 = 30_000_000_000
     /// How long the far side's process may take to answer a ping.
     public var pingLimitNs: UInt64 = 5_000_000_000
     /// How often a lost device is looked for.
@@ -106,7 +109,8 @@ public struct VerbsConfiguration: Sendable {
         }
         guard linksMax > 0, linksMax < 1 << 20, pendingHandshakesMax > 0, exportsPerLinkMax > 0,
             messageQueueBytesMax >= Self.messageBytesMax, progressLimitNs > 0, handshakeLimitNs > 0,
-            revokeLimitNs > 0, drainLimitNs > 0, livenessIntervalNs > 0, pingLimitNs > 0, readsInFlightMax > 0
+            revokeLimitNs > 0, drainLimitNs > 0, livenessIntervalNs > 0, stallLimitNs > 0, pingLimitNs > 0,
+            readsInFlightMax > 0
         else {
             throw TransportError(
                 .system, "bounds and time-outs are positive, and a message fits the message queue")

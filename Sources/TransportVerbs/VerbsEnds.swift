@@ -164,6 +164,7 @@ extension VerbsTransport {
     func loseSession(_ reason: String) {
         guard let session else { return }
         session.loss = session.loss ?? reason
+        session.isGivenUp = true
         lossReason = reason
         for link in links.all { takeDown(link, TransportError(.system, "the link to \(link.name) is over: \(reason)")) }
         closeLostSession()

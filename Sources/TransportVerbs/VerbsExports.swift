@@ -233,9 +233,6 @@ extension VerbsTransport {
         happenings.append(.exportRetired(id))
     }
 
-    /// How soon a full queue pair is looked at again.
-    private static var roomIntervalNs: UInt64 { 1_000_000 }
-
     /// Readers that were asked to stop and did not are made to; when the next one is due.
     func enforceRevocations(_ link: VerbsLink) -> UInt64? {
         var next: UInt64?

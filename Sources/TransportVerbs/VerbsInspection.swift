@@ -25,4 +25,7 @@ extension VerbsTransport {
 
     /// Puts another value where a link's generation word stands: as if another process had come to answer in its place.
     package func forgeGeneration(of link: LinkID) { links[link]?.word?.forge() }
+
+    /// The same for every link, also those that are not up yet.
+    package func forgeGenerations() { for link in links.all { link.word?.forge() } }
 }

@@ -25,6 +25,8 @@ final class VerbsLane {
         case bind(ExportID)
         /// The end of an export's window.
         case invalidate(ExportID)
+        /// Nothing: its completion says that what was posted before it has ended.
+        case marker
     }
 
     let link: LinkID
@@ -45,6 +47,8 @@ final class VerbsLane {
     private var unsignaledBytes: UInt64 = 0
     private var nextSequence: UInt32 = 0
     private var doneSequence: UInt32 = 0
+    /// What had completed when that was last seen to change, or when the first of what is out was posted.
+    private var progress = (doneSequence: UInt32(0), sinceNs: UInt64(0))
 
     init(
         link: LinkID, role: Role, place: Int, generation: UInt8, index: Int, queuePair: consuming QueuePair,
@@ -96,8 +100,9 @@ final class VerbsLane {
     /// Rings the doorbell once for everything in the list.
     ///
     /// - Returns: nil when all was taken; otherwise what was not, and why. The queue pair is of no use then.
-    func ring() -> (unposted: [Work], failure: String)? {
+    func ring(nowNs: UInt64) -> (unposted: [Work], failure: String)? {
         guard !listed.isEmpty else { return nil }
+        if posted.isEmpty { progress = (doneSequence, nowNs) }
         list.signalLast()
         unsignaledBytes = 0
         let outcome = queuePair!.post(&list)
@@ -108,6 +113,8 @@ final class VerbsLane {
             return nil
         }
         let left = Array(listed[outcome.posted...])
+        // The numbers of what was not taken are free again: those of what is out follow each other.
+        nextSequence = doneSequence &+ UInt32(posted.count)
         listed.removeAll(keepingCapacity: true)
         list.removeAll()
         return (left, "the device took \(outcome.posted) of its requests: errno \(outcome.errorNumber)")
@@ -129,6 +136,13 @@ final class VerbsLane {
         guard sequence &- doneSequence < UInt32(posted.count), let work = posted.popFirst() else { return nil }
         defer { doneSequence &+= 1 }
         return (work, doneSequence == sequence)
+    }
+
+    /// For how long requests have been out and none has completed; as often as it is asked.
+    func stalledNs(_ nowNs: UInt64) -> UInt64 {
+        guard !posted.isEmpty else { return 0 }
+        if progress.doneSequence != doneSequence { progress = (doneSequence, nowNs) }
+        return nowNs - min(progress.sinceNs, nowNs)
     }
 
     /// Gives up waiting for completions: only once the queue pair is destroyed.

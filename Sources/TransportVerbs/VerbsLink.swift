@@ -74,8 +74,10 @@ final class VerbsLink {
     /// Windows being bound: what is said waits for them, since it may carry their keys.
     var bindsPending = 0
 
-    /// A probe of the far side's word is out since then; 0 for none.
+    /// Probes of the far side's word that are out.
     var probesPending = 0
+    /// Our first queue pairs, over which it was READ before the link came up.
+    var probedLanes = 0
     var nextProbeNs: UInt64 = 0
     /// A byte of the control stream arrived since the last look.
     var hasHeard = true

@@ -144,7 +144,7 @@ extension VerbsTransport {
     func prove(_ link: VerbsLink) throws(TransportError) {
         link.state = .proving
         guard !link.fetchLanes.isEmpty else { return comeUp(link) }
-        for lane in link.fetchLanes { probe(lane, link) }
+        proveFurther(link)
     }
 
     /// A link whose READs come back is up.

@@ -86,7 +86,7 @@ extension VerbsTransport {
             local = end(after: local)
             count += 1
         }
-        guard requestsOutstanding + count <= session.completionsMax else { return false }
+        guard requestsOutstanding + count <= session.completionsOfReadsMax else { return false }
         let bound = key.lane == VerbsKey.anyLane ? nil : Int(key.lane)
         let lanes = link.fetchLanes
         // A doorbell costs more than a lane gains: each rings for eight READs at least.
@@ -146,9 +146,22 @@ extension VerbsTransport {
         counters.syscalls += 1
         counters.doorbells += 1
         counters.workRequests += UInt64(lane.list.count)
-        guard let failed = lane.ring() else { return }
+        guard let failed = lane.ring(nowNs: nowNs) else { return }
         for work in failed.unposted { end(work, of: link, .linkClosed) }
         takeDown(link, TransportError(.system, "the link to \(link.name) is of no use: \(failed.failure)"))
+        mark(lane, link)
+    }
+
+    /// Posts a marker behind what a failed queue pair took of a list: the last of that asks for no completion, and if
+    /// it succeeded before the queue pair failed, the device would say nothing of it.
+    private func mark(_ lane: VerbsLane, _ link: VerbsLink) {
+        guard !link.isBuried, !lane.isDrained, let session else { return }
+        session.appendProbe(
+            lane.place, address: link.theirWord.address, key: link.theirWord.key, id: lane.nextMark(), to: &lane.list)
+        lane.note(.marker)
+        requestsOutstanding += 1
+        // Not taken either: then the drain's limit ends it.
+        if let failed = lane.ring(nowNs: nowNs) { for work in failed.unposted { end(work, of: link, .linkClosed) } }
     }
 
     // MARK: Completions
@@ -218,6 +231,8 @@ extension VerbsTransport {
             link.bindsPending -= 1
             if link.bindsPending == 0 { markDirty(link) }
             if failure != nil { link.exports[export.value]?.isBound = false }
+        case .marker:
+            break
         case .invalidate(let export):
             if failure == nil, let entry = link.exports[export.value] { windowEnded(entry, link) }
         }

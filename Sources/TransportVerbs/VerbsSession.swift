@@ -55,6 +55,8 @@ final class VerbsSession {
     var eventEndpoint: LinkID?
     /// Set when the device, its port's address or its completion queue is gone.
     var loss: String?
+    /// Set when its links were told to end for that.
+    var isGivenUp = false
     var isPortActive = true
 
     static let completionsWanted = 32_000
@@ -167,6 +169,8 @@ final class VerbsSession {
     var name: String { device.name }
     var isUsable: Bool { loss == nil && isPortActive }
     var completionsMax: Int { completions.entries }
+    /// Reads leave some room to what is rare and must not wait for long: leases, proofs of life.
+    var completionsOfReadsMax: Int { completionsMax - completionsMax / 8 }
     var completionDescriptor: CInt { completions.descriptor }
     var eventDescriptor: CInt { device.asyncDescriptor }
     var readsInitiatedMax: UInt8 { UInt8(clamping: max(1, device.attributes.readsInitiatedMax)) }
@@ -197,6 +201,7 @@ final class VerbsSession {
             }
             regions.append(chunks)
         } catch {
+            if error.code == .gone { loss = loss ?? error.description }
             throw TransportError(.system, error.description)
         }
     }

@@ -55,6 +55,7 @@ extension VerbsTransport {
             if let at = enforceRevocations(link) { scheduleScan(atNs: at) }
             if let reason = silence(link) { takeDown(link, reason) }
         default:
+            if link.state == .proving { proveFurther(link) }
             if nowNs >= link.deadlineNs {
                 let what =
                     link.state == .proving ? "its READs get no answer" : "it did not complete the handshake in time"
@@ -91,6 +92,12 @@ extension VerbsTransport {
             return TransportError(
                 .timedOut, "\(link.name) answered no ping for \(configuration.pingLimitNs / 1_000_000) ms")
         }
+        for lane in link.lanes where lane.stalledNs(nowNs) >= configuration.stallLimitNs {
+            return TransportError(
+                .timedOut,
+                "queue pair \(lane.number) under the link to \(link.name) has completed nothing for \(configuration.stallLimitNs / 1_000_000) ms: look at the device"
+            )
+        }
         // The data plane: reads that are out prove it or fail.
         if link.probesPending == 0, link.readsPosted == 0 {
             if let lane = link.fetchLanes.min(by: { $0.outstanding < $1.outstanding }) { probe(lane, link) }
@@ -100,9 +107,24 @@ extension VerbsTransport {
 
     // MARK: Probes
 
-    /// READs the far side's generation word.
-    func probe(_ lane: VerbsLane, _ link: VerbsLink) {
-        guard let session, lane.room > 0, requestsOutstanding < session.completionsMax else { return }
+    /// READs the far side's generation word over every queue pair that it was not READ over yet; as far as there is
+    /// room for it now.
+    func proveFurther(_ link: VerbsLink) {
+        while link.probedLanes < link.fetchLanes.count {
+            guard probe(link.fetchLanes[link.probedLanes], link) else {
+                return scheduleScan(atNs: nowNs + Self.roomIntervalNs)
+            }
+            link.probedLanes += 1
+        }
+    }
+
+    /// How soon a full queue is looked at again.
+    static var roomIntervalNs: UInt64 { 1_000_000 }
+
+    /// READs the far side's generation word; false when there is no room for that now.
+    @discardableResult
+    func probe(_ lane: VerbsLane, _ link: VerbsLink) -> Bool {
+        guard let session, lane.room > 0, requestsOutstanding < session.completionsMax else { return false }
         if lane.isListFull { ring(lane) }
         if !lane.hasListed { ringable.append(lane) }
         session.appendProbe(
@@ -110,6 +132,7 @@ extension VerbsTransport {
         lane.note(.probe(lane.place))
         requestsOutstanding += 1
         link.probesPending += 1
+        return true
     }
 
     /// The far side's word has come, or not.
@@ -123,6 +146,6 @@ extension VerbsTransport {
                 TransportError(
                     .peerClosed, "another generation answers at \(link.name)'s place: the link was closed"))
         }
-        if link.state == .proving, link.probesPending == 0 { comeUp(link) }
+        if link.state == .proving, link.probesPending == 0, link.probedLanes == link.fetchLanes.count { comeUp(link) }
     }
 }

@@ -163,10 +163,20 @@ public final class VerbsTransport: PieceTransport {
 
     /// Makes memory a target of reads and a possible source of exports.
     ///
+    /// While the device is lost the memory is noted, and registered with the device that comes back.
+    ///
     /// - Throws: `.system` with the remedy when the device or the memlock limit refuses; what was registered of it is
     ///   let go.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
-        if let session { try session.register(memory, forWindows: leasesByWindow) }
+        if let session, session.loss == nil {
+            do throws(TransportError) {
+                try session.register(memory, forWindows: leasesByWindow)
+            } catch {
+                // A device that has gone meanwhile: the next one gets it.
+                guard session.loss != nil else { throw error }
+                scheduleScan(atNs: nowNs)
+            }
+        }
         regions.append(memory)
         return RegionID(index: UInt32(regions.count - 1))
     }
@@ -231,6 +241,7 @@ public final class VerbsTransport: PieceTransport {
         // What came in may have made something to send or to post: within the same turn.
         ringDoorbells()
         flushDirty()
+        if let session, let loss = session.loss, !session.isGivenUp { loseSession(loss) }
         if let next = nextScanNs, nowNs >= next { scan() }
         if handed < limit { handed += happenings.deliver(limit: limit - handed, into: &events) }
         return handed

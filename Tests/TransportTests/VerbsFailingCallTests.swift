@@ -135,7 +135,7 @@ extension VerbsScripts {
         func readsAcrossChunksAreCutRight(_ lease: VerbsConfiguration.Lease) throws {
             try Script.run(lease: lease, devices: Self.smallRegions()) { script in
                 let (bench, child, parent) = (script.bench, script.child, script.parent)
-                let arena = try SharedMemory(name: "arena", lengthBytes: 33 << 20)
+                let arena = try SharedMemory(name: "arena", lengthBytes: 36 << 20)
                 let region = try child.transport.register(
                     RegionMemory(base: arena.base, lengthBytes: arena.lengthBytes))
                 let link = try bench.link(child, parent)
@@ -177,7 +177,7 @@ extension VerbsScripts {
         func anExportAcrossChunksIsRefusedWhereItMust(_ lease: VerbsConfiguration.Lease) throws {
             try Script.run(lease: lease, devices: Self.smallRegions()) { script in
                 let (bench, child, parent) = (script.bench, script.child, script.parent)
-                let arena = try SharedMemory(name: "arena", lengthBytes: 33 << 20)
+                let arena = try SharedMemory(name: "arena", lengthBytes: 36 << 20)
                 UnsafeMutableRawBufferPointer(start: arena.base, count: arena.lengthBytes)[..<(17 << 20)]
                     .initializeMemory(as: UInt8.self, repeating: 0x5C)
                 let region = try parent.transport.register(

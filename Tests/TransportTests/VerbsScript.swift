@@ -33,7 +33,7 @@ final class ScriptedNetwork: ContractNetwork {
         // 1 MiB is 16 READs on two lanes, where its key leads to all.
         configuration.workRequestBytes = 64 << 10
         configuration.workRequestsPerLaneMax = 512
-        // Whatever a test does not shorten is out of its way.
+        // Whatever a test does not shorten is out of its way: a link that ends by a limit fails the test.
         configuration.handshakeLimitNs = 20_000_000_000
         configuration.drainLimitNs = 60_000_000_000
         configuration.revokeLimitNs = 60_000_000_000
