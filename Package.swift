@@ -137,7 +137,7 @@ let package = Package(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System",
+                "Rails", "System", "AcceleratorDouble", "Memory",
             ]
         ),
         .target(
@@ -157,7 +157,12 @@ let package = Package(
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
-        tests("CLI", ["CLI", "Configuration", "Observability", "System", "TransportVerbs", "Verbs", "VerbsDouble"]),
+        tests(
+            "CLI",
+            [
+                "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
+                "Verbs", "VerbsDouble",
+            ]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
