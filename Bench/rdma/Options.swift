@@ -35,6 +35,9 @@ struct Options {
     var leasesByWindow = false
     /// Pieces on their way at a time.
     var depth = 16
+    /// Places in memory that the pieces share; 0: each piece on its way has its own. ib_read_bw has one a queue pair,
+    /// which stays in the processor's cache.
+    var places = 0
     /// Queue pairs, or TCP data streams, of the link.
     var queuePairs = 2
     var pieces = 2_000
@@ -45,10 +48,15 @@ struct Options {
     /// How long the whole run may take.
     var limitSeconds = 120
 
+    /// Bytes of all places.
+    var memoryBytes: Int { (places == 0 ? depth : min(places, depth)) * messageBytes }
+    /// Where a piece lies.
+    func offset(of place: Int) -> Int { place * messageBytes % memoryBytes }
+
     static let usage = """
         bench-rdma serve [--transport tcp|local|rdma] [--device NAME] [--address PLACE] and the reader's sizes
         bench-rdma read --address KIND:PLACE [--device NAME] [--message-bytes N] [--depth N] [--queue-pairs N]
-                        [--read-bytes N] [--pieces N] [--warm-up N] [--lease run|piece] [--verify] [--limit-seconds N]
+                        [--places N] [--read-bytes N] [--pieces N] [--warm-up N] [--lease run|piece] [--verify] [--limit-seconds N]
                         [--work-request-bytes N] [--windows]
         bench-rdma count [--pieces N] [--message-bytes N] [--depth N]
         """
@@ -84,6 +92,9 @@ struct Options {
             try options.set(option, value)
         }
         guard options.messageBytes <= 16 << 20 else { throw OptionError("a message has at most 16 MiB") }
+        guard !options.verifies || options.places == 0 else {
+            throw OptionError("--verify needs a place for each piece: leave out --places")
+        }
         return options
     }
 
@@ -112,6 +123,7 @@ struct Options {
         case "--read-bytes": readBytes = UInt32(clamping: try number())
         case "--work-request-bytes": workRequestBytes = UInt32(clamping: try number())
         case "--depth": depth = try number()
+        case "--places": places = try number()
         case "--queue-pairs": queuePairs = try number()
         case "--pieces": pieces = try number()
         case "--warm-up": warmUpPieces = try number()

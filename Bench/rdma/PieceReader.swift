@@ -105,7 +105,7 @@ final class PieceReader: Sendable {
         state.commands.append(
             .read(
                 PieceRead(
-                    link: link, key: key, region: RegionID(index: 0), localOffset: UInt64(place * options.messageBytes),
+                    link: link, key: key, region: RegionID(index: 0), localOffset: UInt64(options.offset(of: place)),
                     lengthBytes: UInt64(options.messageBytes), tag: UInt64(place))))
     }
 

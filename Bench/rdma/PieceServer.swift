@@ -46,7 +46,7 @@ final class PieceServer: Sendable {
                 let why = "piece \(place) is wanted of \(options.depth): give both sides the same --depth"
                 return side.end(.failure(OptionError(why)))
             }
-            let offset = UInt64(place * options.messageBytes)
+            let offset = UInt64(options.offset(of: place))
             state.commands.append(
                 .export(
                     token: UInt64(place),

@@ -19,7 +19,7 @@ final class Side: Sendable {
     private let ended: EventCounter
 
     init(_ options: Options, seed: UInt64?) throws {
-        memory = try SharedMemory(name: "bench", lengthBytes: options.depth * options.messageBytes)
+        memory = try SharedMemory(name: "bench", lengthBytes: options.memoryBytes)
         ended = try EventCounter()
         // A NIC needs pages that are there.
         Content.fill(UnsafeMutableRawBufferPointer(start: memory.base, count: memory.lengthBytes), seed: seed)

@@ -7,7 +7,8 @@
                           [--transport rdma|tcp] [--json FILE] [--least-ratio 0.95]
 
 Each round runs ib_read_bw, then bench-rdma, then bench-rdma with every piece verified, with the same message size, the
-same number of queue pairs and the same bytes. Figures are medians of the rounds; rates are MiB/s, as perftest's
+same number of queue pairs, the same bytes, and as many places in memory to read from and into (one a queue pair, as
+ib_read_bw has it; a place for each piece on its way where pieces are verified). Figures are medians of the rounds; rates are MiB/s, as perftest's
 "MB/sec". Processor time is of both processes of a pair: ib_read_bw's from start to end, by wait4(2); bench-rdma's of the
 measured pieces, as it says itself, since filling and registering its arena and probing leases are no part of a read. What
 a soft device's driver does in kernel threads is in neither. The exit status is 1 when a ratio is
@@ -134,6 +135,9 @@ def martlet(options, size, queue_pairs, verify):
     depth = max(queue_pairs, min(options.depth, (options.memory_mebibytes << 20) // size))
     common = ["--message-bytes", str(size), "--depth", str(depth), "--queue-pairs", str(queue_pairs)]
     common += ["--pieces", str(pieces), "--warm-up", str(max(4, pieces // 20)), "--limit-seconds", str(LIMIT_SECONDS)]
+    if not verify:
+        # As many places as ib_read_bw has: one a queue pair.
+        common += ["--places", str(queue_pairs)]
     place = {"rdma": options.server_host + ":0", "tcp": "127.0.0.1:0"}[options.transport]
     serve = [options.bench, "serve", "--transport", options.transport, "--address", place] + common
     if options.transport == "rdma":

@@ -54,7 +54,8 @@ enum ImportLaw {
             "ControlAPI", "RPC", "Registry", "Configuration", "Observability", "System", "Artifacts",
         ],
         "PeerService": [
-            "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP", "TransportLocal",
+            "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP",
+            "TransportLocal",
             "Transport", "Rails", "Workers",
             "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
         ],

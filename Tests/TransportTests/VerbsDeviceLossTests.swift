@@ -250,7 +250,10 @@ extension VerbsScripts {
                 }
                 double.remove("double1")
                 #expect(bench.pump { parent.seen.down(link.parent) != nil && child.seen.down(link.child) != nil })
-                #expect(Array(parent.seen.events.suffix(5)) == exports.map { .retired($0.id) } + [.down(link.parent, .system)])
+                #expect(
+                    Array(parent.seen.events.suffix(5)) == exports.map { .retired($0.id) } + [
+                        .down(link.parent, .system)
+                    ])
                 for tag in 0..<2 { #expect(child.seen.isRead(UInt64(tag))) }
                 #expect(bench.pump { double.census("double1").isEmpty })
                 double.add(DoubleDevice("double1", host: 2))
