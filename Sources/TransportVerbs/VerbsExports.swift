@@ -94,8 +94,11 @@ extension VerbsTransport {
         }
         let base = memory.base + Int(offset)
         let address = UInt64(UInt(bitPattern: base))
-        guard leasesByWindow, let session else {
-            return try leaseRegion(base, length, to: export, link, domain)
+        guard leasesByWindow, memory.dmaBuf == nil, let session else {
+            return try lease(address, length, to: export, link) { () throws(VerbsError) in
+                try memory.region(
+                    in: domain.domain, offset: Int(offset), lengthBytes: Int(length), access: .remoteRead)
+            }
         }
         let chunk = UInt64(session.chunkBytes)
         guard offset / chunk == (offset + length - 1) / chunk else {
@@ -157,19 +160,20 @@ extension VerbsTransport {
         } catch {
             throw TransportError(.sourceFailed, "cannot export a file: \(error)")
         }
-        return try leaseRegion(base, range.length, to: export, link, domain)
+        return try lease(UInt64(UInt(bitPattern: base)), range.length, to: export, link) { () throws(VerbsError) in
+            try MemoryRegion(in: domain.domain, base: base, lengthBytes: Int(range.length), access: .remoteRead)
+        }
     }
 
     /// An exact region, in the domain of this link's queue pairs alone.
-    private func leaseRegion(
-        _ base: UnsafeMutableRawPointer, _ length: UInt64, to export: VerbsExport, _ link: VerbsLink,
-        _ domain: LeaseDomain
+    private func lease(
+        _ address: UInt64, _ length: UInt64, to export: VerbsExport, _ link: VerbsLink,
+        _ register: () throws(VerbsError) -> MemoryRegion
     ) throws(TransportError) -> VerbsKey {
         do throws(VerbsError) {
-            let region = try MemoryRegion(
-                in: domain.domain, base: base, lengthBytes: Int(length), access: .remoteRead)
+            let region = try register()
             let key = VerbsKey(
-                tag: link.ownTag, export: export.id.value, address: UInt64(UInt(bitPattern: base)),
+                tag: link.ownTag, export: export.id.value, address: address,
                 lengthBytes: length, remoteKey: region.remoteKey, lane: VerbsKey.anyLane)
             export.region = consume region
             return key
