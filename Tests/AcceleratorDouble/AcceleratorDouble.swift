@@ -47,12 +47,12 @@ public final class AcceleratorDouble {
     private let handle: UnsafeMutableRawPointer
 
     /// Compiles and loads a library. Throws `Failure` where there is no C compiler.
-    public init(_ settings: Settings = Settings(), source: StaticString = #filePath) throws {
+    public init(_ settings: Settings = Settings()) throws {
         var template = Array("/tmp/martlet-gpu-XXXXXX".utf8CString)
         guard let made = mkdtemp(&template) else { throw Failure(description: "no temporary folder: errno \(errno)") }
         let folder = String(cString: made)
         let path = "\(folder)/libcuda.so.1"
-        let code = URL(fileURLWithPath: "\(source)").deletingLastPathComponent().appendingPathComponent("cuda.c").path
+        let code = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("cuda.c").path
         do {
             try Self.compile(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", path, code] + settings.flags)
             guard let handle = dlopen(path, RTLD_NOW | RTLD_LOCAL) else {
