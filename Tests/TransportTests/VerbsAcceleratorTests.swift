@@ -170,7 +170,7 @@ extension VerbsScripts {
                 #expect(bench.pump { child.seen.down(first.child) != nil && parent.seen.down(first.parent) != nil })
                 double.add(DoubleDevice("double0", host: 1))
                 #expect(bench.pump { double.census("double0").regions > 0 })
-                let link = try bench.link(child, parent)
+                #expect(bench.pump { child.transport.counters.deviceReopenings == 1 })
                 let export = try parent.exportMemory(0, 4096, to: link.parent)
                 child.post(link.child, export.key, to: region, local: 4096, length: 4096, tag: 1)
                 #expect(bench.pump { child.seen.isRead(1) })
