@@ -100,8 +100,23 @@ extension VerbsScripts {
             try gpu.close()
         }
 
-        /// Where windows lease the arena too, a GPU's memory is leased as an exact region, which ends when it is revoked.
-        @Test(arguments: leases)
+        /// No window can be bound to it, and where windows lease links share a domain: there it is refused.
+        @Test func aGPUsMemoryIsNotLeasedWhereWindowsLease() throws {
+            let gpu = try DeviceMemory()
+            try Script.run(lease: .window) { script in
+                let region = try script.parent.transport.register(gpu.region)
+                let link = try script.bench.link(script.child, script.parent)
+                let error = #expect(throws: TransportError.self) {
+                    _ = try script.parent.transport.export(
+                        .memory(region: region, offset: 5000, lengthBytes: 300_000), to: link.parent)
+                }
+                #expect(error?.code == .sourceFailed && error?.description.contains("rdma_lease") == true)
+            }
+            try gpu.close()
+        }
+
+        /// A GPU's memory is leased as an exact region, which ends when it is revoked.
+        @Test(arguments: [VerbsConfiguration.Lease.region])
         func aGPUsMemoryIsLeasedByExactRegion(_ lease: VerbsConfiguration.Lease) throws {
             let gpu = try DeviceMemory()
             let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7 ^ $0 >> 9) }
