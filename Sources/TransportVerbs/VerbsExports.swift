@@ -27,6 +27,7 @@ final class VerbsExport {
     /// An exact region of its own; or the mapping and region of a file.
     var region: MemoryRegion?
     var mapping: FileMapping?
+    var copy: FileCopy?
     /// A window on registered memory, and the lane it is bound to.
     var window: LeaseWindow?
     var lane: VerbsLane?
@@ -52,6 +53,7 @@ final class VerbsExport {
         window = nil
         region = nil
         mapping = nil
+        copy = nil
         lane = nil
         isBound = false
         state = .alive
@@ -181,21 +183,30 @@ extension VerbsTransport {
             throw TransportError(
                 .sourceFailed, "\(range.length) bytes at \(range.offset) are not in a file of \(fileBytes) bytes")
         }
-        do throws(Errno) {
-            let mapping = try FileMapping(
-                descriptor, offset: range.offset, lengthBytes: Int(range.length), isPopulated: true)
-            base = UnsafeMutableRawPointer(mutating: mapping.base)
-            export.mapping = consume mapping
-        } catch {
-            throw TransportError(.sourceFailed, "cannot export a file: \(error)")
-        }
-        let address = UInt64(UInt(bitPattern: base))
         guard leasesByWindow else {
-            return try lease(address, range.length, to: export, link) { () throws(VerbsError) in
+            do throws(Errno) {
+                let mapping = try FileMapping(
+                    descriptor, offset: range.offset, lengthBytes: Int(range.length), isPopulated: true)
+                base = UnsafeMutableRawPointer(mutating: mapping.base)
+                export.mapping = consume mapping
+            } catch {
+                throw TransportError(.sourceFailed, "cannot export a file: \(error)")
+            }
+            return try lease(UInt64(UInt(bitPattern: base)), range.length, to: export, link) { () throws(VerbsError) in
                 try MemoryRegion(in: domain.domain, base: base, lengthBytes: Int(range.length), access: .remoteRead)
             }
         }
-        // Links share one domain: the region itself grants nothing, the window on it is one queue pair's.
+        // Links share one domain: an exact region would be any reader's who learnt its key. And the kernel lets no window
+        // be bound to pages of a file, since one might allow writing. So a copy; the engine serves from memory anyway.
+        do throws(Errno) {
+            let copy = try FileCopy(descriptor, offset: range.offset, lengthBytes: Int(range.length))
+            base = copy.base
+            export.copy = copy
+        } catch {
+            throw TransportError(.sourceFailed, "cannot export a file: \(error)")
+        }
+        counters.copiedBytes += range.length
+        let address = UInt64(UInt(bitPattern: base))
         do throws(VerbsError) {
             export.region = try MemoryRegion(
                 in: domain.domain, base: base, lengthBytes: Int(range.length), access: .windowBind)
@@ -301,4 +312,31 @@ extension VerbsTransport {
 final class LeaseWindow {
     let window: MemoryWindow
     init(_ window: consuming MemoryWindow) { self.window = window }
+}
+
+/// A range of a file in memory of its own.
+final class FileCopy {
+    let base: UnsafeMutableRawPointer
+
+    /// Reads the range. Waits for the disk where it is not in the page cache.
+    init(_ descriptor: CInt, offset: UInt64, lengthBytes: Int) throws(Errno) {
+        // Pages of its own: nothing else becomes readable with it.
+        base = .allocate(byteCount: (lengthBytes + 4095) / 4096 * 4096, alignment: 4096)
+        var done = 0
+        do throws(Errno) {
+            while done < lengthBytes {
+                let rest = UnsafeMutableRawBufferPointer(start: base + done, count: lengthBytes - done)
+                let count = try FileSource.read(descriptor, offset: offset + UInt64(done), into: rest)
+                // The length was looked at just now: who cuts a stored file breaks it.
+                guard count > 0 else { break }
+                done += count
+            }
+        } catch {
+            base.deallocate()
+            throw error
+        }
+        (base + done).initializeMemory(as: UInt8.self, repeating: 0, count: lengthBytes - done)
+    }
+
+    deinit { base.deallocate() }
 }
