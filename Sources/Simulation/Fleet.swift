@@ -160,6 +160,18 @@ public final class Fleet {
         checker.busyUntilNs = outcome.lastJoinNs
     }
 
+    /// Pieces that nobody can get, though somebody has them: the scheduler sees no cause to have them read again.
+    private var piecesOnlySilentHostsHold: Int {
+        manifest.files.indices.reduce(0) { sum, file in
+            let holders = hosts.filter { $0.isAlive }
+            return sum
+                + digests[file].indices.reduce(0) { count, piece in
+                    let here = holders.filter { $0.kept[file].contains(PieceIndex(piece)) }
+                    return count + (!here.isEmpty && here.allSatisfy { $0.conduct == .silent } ? 1 : 0)
+                }
+        }
+    }
+
     private func finish() {
         outcome.scenario = scenario
         outcome.endNs = nowNs
@@ -170,7 +182,11 @@ public final class Fleet {
             if let failure = host.failure { checker.object("\(host.id) failed: \(failure)", nowNs) }
             outcome.wasteBytes += host.download?.progress.wastedBytes ?? 0
         }
-        if remaining > 0 { checker.object("\(remaining) downloads never ended", nowNs) }
+        if remaining > 0 {
+            checker.object(
+                "\(remaining) downloads never ended; \(piecesOnlySilentHostsHold) pieces lie with silent hosts alone",
+                nowNs)
+        }
         if !scenario.faults.losesPieces, outcome.originBytes != manifest.totalBytes, remaining == 0 {
             checker.object("the origin sent \(outcome.originBytes) of \(manifest.totalBytes) bytes", nowNs)
         }
