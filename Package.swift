@@ -55,6 +55,9 @@ let package = Package(
         room("Scheduling", ["Artifacts"]),
         room("Registry", ["Artifacts"]),
 
+        // The pure core as a whole fleet, in virtual time.
+        room("Simulation", ["Swarm", "Scheduling", "Artifacts"]),
+
         // Movers: synchronous.
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
@@ -95,7 +98,7 @@ let package = Package(
             [
                 "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
-                "HTTP", "Origins",
+                "HTTP", "Origins", "Simulation",
             ]),
         .executableTarget(name: "martlet", dependencies: ["CLI"], swiftSettings: strict),
 
@@ -126,6 +129,7 @@ let package = Package(
         tests("Swarm", ["Swarm"]),
         tests("Scheduling", ["Scheduling"]),
         tests("Registry", ["Registry"]),
+        tests("Simulation", ["Simulation"]),
         .target(name: "MadeTree", path: "Tests/MadeTree", swiftSettings: strict),
         tests("System", ["System", "MadeTree"]),
         .target(
