@@ -40,16 +40,21 @@ final class VerbsNetwork: ContractNetwork {
 
     static let library = try? VerbsLibrary.load()
 
-    /// Every device with an active port and an IPv4 address.
+    /// Every device with an active port and an IPv4 address of the first one's network.
     static let places: [Place] = {
         guard let library, let names = try? library.deviceNames() else { return [] }
-        return names.compactMap { description in
+        let all: [Place] = names.compactMap { description in
             guard let device = try? library.open(description.name), let port = try? device.port(1), port.isActive,
                 let entries = try? device.gids(port: 1),
                 case .chosen(let entry) = GIDSelection.automatic.choose(from: entries), entry.gid.isIPv4
             else { return nil }
             return Place(device: description.name, address: entry.gid.description)
         }
+        // Of one network: a machine with several need have no way from one to another.
+        func network(_ place: Place) -> Substring {
+            place.address[..<(place.address.lastIndex(of: ".") ?? place.address.endIndex)]
+        }
+        return all.filter { network($0) == network(all[0]) }
     }()
 
     private let lease: VerbsConfiguration.Lease
