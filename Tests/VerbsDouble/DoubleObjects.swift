@@ -1,4 +1,5 @@
 import CVerbs
+import System
 import Verbs
 
 /// Making and freeing what is opened on a device, and the data path.
@@ -239,6 +240,10 @@ extension DoubleTable {
     static func freePair(_ raw: UnsafeMutablePointer<ibv_qp>) -> CInt {
         let fabric = fabric(raw.pointee.context)
         let number = raw.pointee.qp_num
+        for _ in 0..<10_000 {
+            guard fabric.locked({ fabric.pairs[number]?.device.keepsQueuePairs == true }) else { break }
+            MonotonicClock.sleep(ns: 1_000_000)
+        }
         return fabric.locked {
             guard let pair = fabric.pairs[number] else { return EINVAL }
             if let number = fabric.refusal(.destroyPair, pair.device) { return number }
