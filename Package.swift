@@ -47,6 +47,7 @@ let package = Package(
         shim("CHTTPServer", libraries: ["microhttpd"]),
         shim("CSQLite", libraries: ["sqlite3"]),
         shim("CVerbs"),
+        shim("CAccel"),
 
         // Pure core: standard library only.
         room("Artifacts"),
@@ -56,7 +57,7 @@ let package = Package(
 
         // Movers: synchronous.
         room("System", ["CLinux"]),
-        room("Memory", ["System"]),
+        room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
         room("Transport", ["Memory", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
@@ -127,13 +128,16 @@ let package = Package(
         tests("Registry", ["Registry"]),
         .target(name: "MadeTree", path: "Tests/MadeTree", swiftSettings: strict),
         tests("System", ["System", "MadeTree"]),
-        tests("Memory", ["Memory", "System", "MadeTree"]),
+        .target(
+            name: "AcceleratorDouble", dependencies: ["Memory", "System"], path: "Tests/AcceleratorDouble",
+            exclude: ["cuda.c"], swiftSettings: strict),
+        tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System",
+                "Rails", "System", "AcceleratorDouble", "Memory",
             ]
         ),
         .target(
@@ -153,7 +157,12 @@ let package = Package(
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
-        tests("CLI", ["CLI", "Configuration", "Observability", "System", "TransportVerbs", "Verbs", "VerbsDouble"]),
+        tests(
+            "CLI",
+            [
+                "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
+                "Verbs", "VerbsDouble",
+            ]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),

@@ -20,20 +20,23 @@ struct MachineReport: Sendable {
     let openFiles: ResourceLimit.Values?
     let availableMemoryBytes: UInt64?
     let rdmaReport: RDMAReport
+    let acceleratorReport: AcceleratorReport
     let socketPath: String
     let isSocketThere: Bool
 
-    /// Looks at this machine: reads some hundred small files, and tries its RDMA devices.
+    /// Looks at this machine: reads some hundred small files, and tries its RDMA devices and GPUs.
     static func ofThisMachine(_ configuration: Configuration) -> MachineReport {
         let socketPath = configuration[Schema.Peer.socket]
         let rdma = RDMAReport.ofThisMachine(
             gid: configuration[Schema.Peer.rdmaGIDIndex].map { .index($0) } ?? .automatic,
             slotsBytes: configuration[Schema.Peer.slotsBytes])
+        let topology = Topology()
         return MachineReport(
-            kernel: kernelRelease(), topology: Topology(),
+            kernel: kernelRelease(), topology: topology,
             lockedMemory: try? ResourceLimit.lockedMemory.values(),
             openFiles: try? ResourceLimit.openFiles.values(),
-            availableMemoryBytes: MachineMemory.availableBytes(), rdmaReport: rdma, socketPath: socketPath,
+            availableMemoryBytes: MachineMemory.availableBytes(), rdmaReport: rdma,
+            acceleratorReport: .ofThisMachine(topology, rdma), socketPath: socketPath,
             isSocketThere: access(socketPath, F_OK) == 0)
     }
 

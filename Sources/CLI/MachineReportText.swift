@@ -23,6 +23,7 @@ extension MachineReport {
             + indented(
                 gpuTable, none: "none (looked for display controllers in \(topology.root)/bus/pci/devices)")
         out += distanceLines
+        out += acceleratorReport.lines.map { "  " + $0 }
         out += ["", "Limits"]
         out += ["  locked memory: \(MachineReport.shown(lockedMemory, Units.bytes))\(rdmaReport.memoryLockAdvice)"]
         out += ["  open files: \(MachineReport.shown(openFiles) { "\($0)" })"]
@@ -68,6 +69,7 @@ extension MachineReport {
                         "numa_node": .count($0.pci.numaNode),
                     ]
                 }),
+            "gpu_memory": acceleratorReport.json,
             "limits": [
                 "locked_memory": MachineReport.json(lockedMemory),
                 "open_files": MachineReport.json(openFiles),

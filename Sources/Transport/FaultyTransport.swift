@@ -99,7 +99,9 @@ public final class FaultyTransport<Base: PieceTransport>: PieceTransport {
         let memory = try SharedMemory(name: "corrupted", lengthBytes: lengthBytes)
         switch source {
         case .memory(let region, let offset, _):
-            memory.base.copyMemory(from: regions[region]!.base + Int(offset), byteCount: lengthBytes)
+            let source = regions[region]!
+            precondition(source.dmaBuf == nil, "memory of a device cannot be corrupted from here")
+            memory.base.copyMemory(from: source.base + Int(offset), byteCount: lengthBytes)
         case .file(let descriptor, let range):
             var done = 0
             while done < lengthBytes {

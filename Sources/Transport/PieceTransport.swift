@@ -29,6 +29,8 @@ public protocol PieceTransport: AnyObject, SendableMetatype {
     var wakeAtNs: UInt64? { get }
 
     /// Makes local memory a target of reads and a possible source of exports. The memory outlives the transport.
+    ///
+    /// - Throws: `.system` when it cannot, with the remedy; for memory of a device where the transport copies.
     func register(_ memory: RegionMemory) throws(TransportError) -> RegionID
 
     /// Lets one link read exactly this range until `revoke`.

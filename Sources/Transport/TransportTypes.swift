@@ -167,6 +167,10 @@ public struct RegionMemory: @unchecked Sendable {
     public let lengthBytes: Int
     /// The memfd behind it and the offset therein, where there is one (same-host hand-over, sendfile).
     public let backing: (descriptor: CInt, offset: UInt64)?
+    /// The DMA-buf behind it and the offset therein, where it is memory of another device, such as a GPU: then `base`
+    /// is that device's address of it, which the processor must not touch. Open until the transport has shut down.
+    public let dmaBuf: (descriptor: CInt, offset: UInt64)?
+
     /// Describes memory.
     public init(
         base: UnsafeMutableRawPointer, lengthBytes: Int, backing: (descriptor: CInt, offset: UInt64)? = nil
@@ -174,6 +178,26 @@ public struct RegionMemory: @unchecked Sendable {
         self.base = base
         self.lengthBytes = lengthBytes
         self.backing = backing
+        dmaBuf = nil
+    }
+
+    /// Describes memory of another device by its DMA-buf. `deviceAddress` is not 0, and lies in its page where `offset`
+    /// lies in its own.
+    public init(deviceAddress: UInt64, lengthBytes: Int, dmaBuf descriptor: CInt, offset: UInt64 = 0) {
+        guard let base = UnsafeMutableRawPointer(bitPattern: UInt(deviceAddress)) else {
+            preconditionFailure("memory of a device is not at address 0")
+        }
+        self.base = base
+        self.lengthBytes = lengthBytes
+        backing = nil
+        dmaBuf = (descriptor, offset)
+    }
+
+    /// Throws `.system` for memory that the processor cannot touch: what a transport says that copies.
+    public func requireMapped(by kind: TransportKind) throws(TransportError) {
+        guard dmaBuf != nil else { return }
+        throw TransportError(
+            .system, "\(kind) cannot move bytes into memory of a device, such as a GPU; use rdma, or host memory")
     }
 }
 

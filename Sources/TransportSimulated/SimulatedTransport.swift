@@ -94,6 +94,7 @@ public final class SimulatedTransport: PieceTransport {
 
     /// Makes memory a target of reads and a possible source of exports.
     public func register(_ memory: RegionMemory) throws(TransportError) -> RegionID {
+        try memory.requireMapped(by: capabilities.kind)
         regions.append(memory)
         return RegionID(index: UInt32(regions.count - 1))
     }

@@ -32,11 +32,26 @@ final class VerbsExport {
     var lane: VerbsLane?
     var isBound = false
 
+    /// Lists the binding of a window to its own region.
+    func appendBind(
+        _ window: borrowing MemoryWindow, newKey: UInt32, address: UInt64, lengthBytes: UInt64, id: UInt64,
+        to list: inout SendList
+    ) {
+        switch region {
+        case .some(let region):
+            list.appendBind(
+                window, newKey: newKey, region: region, address: address, lengthBytes: lengthBytes, id: id,
+                isSignaled: true)
+        case .none:
+            preconditionFailure("an export without a region cannot bind a window to it")
+        }
+    }
+
     /// Lets go of what it holds on the device: from here on no READ of it succeeds.
     func release() {
+        window = nil
         region = nil
         mapping = nil
-        window = nil
         lane = nil
         isBound = false
         state = .alive
@@ -95,13 +110,33 @@ extension VerbsTransport {
         let base = memory.base + Int(offset)
         let address = UInt64(UInt(bitPattern: base))
         guard leasesByWindow, let session else {
-            return try leaseRegion(base, length, to: export, link, domain)
+            return try lease(address, length, to: export, link) { () throws(VerbsError) in
+                try memory.region(
+                    in: domain.domain, offset: Int(offset), lengthBytes: Int(length), access: .remoteRead)
+            }
         }
         let chunk = UInt64(session.chunkBytes)
         guard offset / chunk == (offset + length - 1) / chunk else {
             throw TransportError(.sourceFailed, "\(length) bytes at \(offset) cross a registered region's end")
         }
-        guard let lane = link.serveLanes.max(by: { $0.room < $1.room }), lane.room > 1,
+        guard memory.dmaBuf == nil else {
+            // Links share one domain here: an exact region of it would be anybody's who learns its key.
+            throw TransportError(
+                .sourceFailed, "memory of a GPU cannot be leased by windows; lease by regions (peer.rdma_lease)")
+        }
+        return try bind(to: export, link, domain, address, length) { window, newKey, id, list in
+            session.appendBind(
+                window, newKey: newKey, region: region, offset: offset, address: address, lengthBytes: length, id: id,
+                to: &list)
+        }
+    }
+
+    /// Binds a window to a queue pair of the link; `append` says to what.
+    private func bind(
+        to export: VerbsExport, _ link: VerbsLink, _ domain: LeaseDomain, _ address: UInt64, _ length: UInt64,
+        append: (borrowing MemoryWindow, UInt32, UInt64, inout SendList) -> Void
+    ) throws(TransportError) -> VerbsKey {
+        guard let lane = link.serveLanes.max(by: { $0.room < $1.room }), lane.room > 1, let session,
             requestsOutstanding < session.completionsMax
         else {
             throw TransportError(.limit, "\(link.name) has too many leases on their way; revoke one first")
@@ -119,10 +154,7 @@ extension VerbsTransport {
         }
         let newKey = export.window!.window.nextKey
         if lane.isListFull { ring(lane) }
-        session.appendBind(
-            export.window!.window, newKey: newKey, region: region, offset: offset, address: address,
-            lengthBytes: length,
-            id: lane.nextMark(), to: &lane.list)
+        append(export.window!.window, newKey, lane.nextMark(), &lane.list)
         lane.note(.bind(export.id))
         requestsOutstanding += 1
         link.bindsPending += 1
@@ -157,19 +189,33 @@ extension VerbsTransport {
         } catch {
             throw TransportError(.sourceFailed, "cannot export a file: \(error)")
         }
-        return try leaseRegion(base, range.length, to: export, link, domain)
+        let address = UInt64(UInt(bitPattern: base))
+        guard leasesByWindow else {
+            return try lease(address, range.length, to: export, link) { () throws(VerbsError) in
+                try MemoryRegion(in: domain.domain, base: base, lengthBytes: Int(range.length), access: .remoteRead)
+            }
+        }
+        // Links share one domain: the region itself grants nothing, the window on it is one queue pair's.
+        do throws(VerbsError) {
+            export.region = try MemoryRegion(
+                in: domain.domain, base: base, lengthBytes: Int(range.length), access: .windowBind)
+        } catch {
+            throw TransportError(.sourceFailed, "no lease for \(link.name): \(error)")
+        }
+        return try bind(to: export, link, domain, address, range.length) { window, newKey, id, list in
+            export.appendBind(window, newKey: newKey, address: address, lengthBytes: range.length, id: id, to: &list)
+        }
     }
 
     /// An exact region, in the domain of this link's queue pairs alone.
-    private func leaseRegion(
-        _ base: UnsafeMutableRawPointer, _ length: UInt64, to export: VerbsExport, _ link: VerbsLink,
-        _ domain: LeaseDomain
+    private func lease(
+        _ address: UInt64, _ length: UInt64, to export: VerbsExport, _ link: VerbsLink,
+        _ register: () throws(VerbsError) -> MemoryRegion
     ) throws(TransportError) -> VerbsKey {
         do throws(VerbsError) {
-            let region = try MemoryRegion(
-                in: domain.domain, base: base, lengthBytes: Int(length), access: .remoteRead)
+            let region = try register()
             let key = VerbsKey(
-                tag: link.ownTag, export: export.id.value, address: UInt64(UInt(bitPattern: base)),
+                tag: link.ownTag, export: export.id.value, address: address,
                 lengthBytes: length, remoteKey: region.remoteKey, lane: VerbsKey.anyLane)
             export.region = consume region
             return key

@@ -140,7 +140,7 @@ extension VerbsTransport {
     // MARK: Inbound
 
     /// So many inbound links one address may always have, and beyond that a quarter of all.
-    private static let linksPerAddressMin = 8
+    private static let linksPerAddressMin = 64
 
     func accept() {
         guard let listener else { return }

@@ -127,6 +127,24 @@ public struct VerbsPort: Sendable, Hashable {
         try register(mapping, library)
     }
 
+    /// Finds out by trying whether the port's device takes another's memory by its DMA-buf.
+    ///
+    /// - Returns: why not, with what to do; nil when it does.
+    public func objection(
+        toDMABuf descriptor: CInt, deviceAddress: UInt64, lengthBytes: Int, _ library: VerbsLibrary
+    ) -> VerbsError? {
+        do throws(VerbsError) {
+            let domain = try ProtectionDomain(try library.open(device))
+            let region = try MemoryRegion(
+                in: domain, dmaBuf: descriptor, offsetBytes: 0, lengthBytes: lengthBytes, virtualAddress: deviceAddress,
+                access: .localWrite)
+            try region.close()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
     private func register(_ mapping: borrowing FileMapping, _ library: VerbsLibrary) throws(VerbsError) {
         let domain = try ProtectionDomain(try library.open(device))
         do throws(VerbsError) {

@@ -181,16 +181,20 @@ final class VerbsSession {
     /// Registers memory in regions that the device can hold; all or nothing.
     func register(_ memory: RegionMemory, forWindows: Bool) throws(TransportError) {
         do throws(VerbsError) {
-            // Counted by the kernel once for each registration.
-            let bytes = UInt64(memory.lengthBytes) * (forWindows ? 2 : 1)
-            if let objection = MemoryLockLimit.current().objection(toPinning: bytes, on: name) { throw objection }
+            // No window can be bound to a DMA-buf's region: parts of it are leased as regions of their own.
+            let forWindows = forWindows && memory.dmaBuf == nil
+            // Counted by the kernel once for each registration; a DMA-buf pins nothing of this process.
+            let bytes = memory.dmaBuf == nil ? UInt64(memory.lengthBytes) * (forWindows ? 2 : 1) : 0
+            if bytes > 0, let objection = MemoryLockLimit.current().objection(toPinning: bytes, on: name) {
+                throw objection
+            }
             var chunks: [Chunk] = []
             var offset = 0
             while offset < memory.lengthBytes {
                 let length = min(chunkBytes, memory.lengthBytes - offset)
                 let base = memory.base + offset
-                let local = try MemoryRegion(
-                    in: fetchDomain, base: base, lengthBytes: length, access: [.localWrite, .relaxedOrdering])
+                let local = try memory.region(
+                    in: fetchDomain, offset: offset, lengthBytes: length, access: [.localWrite, .relaxedOrdering])
                 var leased: MemoryRegion?
                 if forWindows {
                     let domain = try leaseDomain(shared: true)
@@ -382,6 +386,21 @@ final class VerbsSession {
                 .system,
                 "\(place) failed under the link to \(far): \(completion.status) (vendor \(completion.vendorError))")
         }
+    }
+}
+
+extension RegionMemory {
+    /// Registers a part of it with a device: by its address, or by its DMA-buf.
+    func region(
+        in domain: borrowing ProtectionDomain, offset: Int, lengthBytes: Int, access: MemoryAccess
+    ) throws(VerbsError) -> MemoryRegion {
+        guard let dmaBuf else {
+            return try MemoryRegion(in: domain, base: base + offset, lengthBytes: lengthBytes, access: access)
+        }
+        return try MemoryRegion(
+            in: domain, dmaBuf: dmaBuf.descriptor, offsetBytes: dmaBuf.offset + UInt64(offset),
+            lengthBytes: lengthBytes,
+            virtualAddress: UInt64(UInt(bitPattern: base + offset)), access: access)
     }
 }
 

@@ -87,14 +87,20 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
             throw VerbsError(
                 .unsupported, "this libibverbs cannot register a DMA-buf; install rdma-core 34 or newer")
         }
-        let raw = register(
-            domain.handle.raw, offsetBytes, lengthBytes, virtualAddress, descriptor,
-            CInt(bitPattern: access.rawValue))
-        let number = martlet_verbs_errno()
-        guard let raw else {
-            throw Self.failure(number, "ibv_reg_dmabuf_mr", bytes: lengthBytes, on: domain.deviceName)
+        var granted = access
+        func attempt() -> UnsafeMutablePointer<ibv_mr>? {
+            register(
+                domain.handle.raw, offsetBytes, lengthBytes, virtualAddress, descriptor,
+                CInt(bitPattern: granted.rawValue))
         }
-        self.init(raw, address: virtualAddress, lengthBytes: lengthBytes, access: access, in: domain)
+        var raw = attempt()
+        if raw == nil, granted.contains(.relaxedOrdering), [EINVAL, EOPNOTSUPP].contains(martlet_verbs_errno()) {
+            granted.remove(.relaxedOrdering)
+            raw = attempt()
+        }
+        let number = martlet_verbs_errno()
+        guard let raw else { throw Self.dmaBufFailure(number, bytes: lengthBytes, on: domain.deviceName) }
+        self.init(raw, address: virtualAddress, lengthBytes: lengthBytes, access: granted, in: domain)
     }
 
     private init(
@@ -135,6 +141,26 @@ public struct MemoryRegion: ~Copyable, @unchecked Sendable {
         if isOpen {
             _ = calls.table.dereg_mr(raw)
             domain.childClosed()
+        }
+    }
+
+    /// A DMA-buf pins no memory of the machine, so that the memlock limit has no part in it.
+    private static func dmaBufFailure(_ number: CInt, bytes: Int, on device: String) -> VerbsError {
+        let call = "ibv_reg_dmabuf_mr"
+        let what = "cannot register \(ByteText(UInt64(bytes))) of another device's memory with \(device)"
+        switch number {
+        case EOPNOTSUPP, ENOSYS, EPROTONOSUPPORT, EINVAL, EREMOTEIO, ENOTTY:
+            return VerbsError(
+                .unsupported,
+                "\(what): kernel, driver or the way between the two devices does not allow it; it needs Linux 5.12 with "
+                    + "DMABUF_MOVE_NOTIFY and PCI_P2PDMA, a NIC such as ConnectX-5 or newer, and no IOMMU or ACS between them",
+                cause: .init(number, call))
+        case EBADF: return VerbsError(.invalid, "\(what): its descriptor is closed", cause: .init(number, call))
+        case ENOMEM, ENOSPC:
+            return VerbsError(
+                .exhausted, "\(what): the NIC has no regions left, or the other device no window (BAR) of that size",
+                cause: .init(number, call))
+        default: return .failed(what, call, errno: number)
         }
     }
 

@@ -1,4 +1,6 @@
+import AcceleratorDouble
 import Glibc
+import Memory
 import System
 import Testing
 import TransportVerbs
@@ -42,11 +44,13 @@ private func removeTree(_ path: String) {
 }
 
 @Suite struct MachineReportTests {
-    private func report(_ root: String, _ rdma: RDMAReport) -> MachineReport {
+    private func report(
+        _ root: String, _ rdma: RDMAReport, _ accelerators: AcceleratorReport = AcceleratorReport(absence: "no library")
+    ) -> MachineReport {
         MachineReport(
             kernel: "6.1", topology: Topology(root: root), lockedMemory: .init(soft: 8 << 20, hard: nil),
-            openFiles: nil, availableMemoryBytes: 1 << 30, rdmaReport: rdma, socketPath: "/run/x.sock",
-            isSocketThere: false)
+            openFiles: nil, availableMemoryBytes: 1 << 30, rdmaReport: rdma,
+            acceleratorReport: accelerators, socketPath: "/run/x.sock", isSocketThere: false)
     }
 
     private let low = MemoryLockLimit(limitBytes: 8 << 20, isLifted: false, pinnedBytes: 0)
@@ -142,6 +146,68 @@ private func removeTree(_ path: String) {
         denied.fail(.open, on: "double0", errorNumber: EACCES)
         #expect(try reason(denied, unlimited).contains("may not use the device; give it /dev/infiniband"))
         #expect(try reason(VerbsDouble([]), unlimited).contains("load ib_uverbs"))
+    }
+
+    // MARK: GPUs' memory
+
+    @Test func aGPUIsShownWithTheNICsThatTakeItsMemory() throws {
+        var refusing = DoubleDevice("double1", host: 2)
+        refusing.takesDMABufs = false
+        let double = VerbsDouble([DoubleDevice("double0", host: 1), refusing])
+        let gpus = try AcceleratorDouble()
+        let ports = try VerbsPort.all(double.library)
+        let rdma = RDMAReport.of(double.library, gid: .automatic, slotsBytes: 1 << 20, memoryLock: unlimited)
+        try withTree(rdmaFiles("double0").merging(rdmaFiles("double1")) { $1 }) { root in
+            let found = AcceleratorReport.of(gpus.find(), Topology(root: root), ports, library: double.library)
+            #expect(found.absence == nil && found.devices.count == 2)
+            let report = report(root, rdma, found)
+            #expect(
+                report.lines.contains(
+                    "  GPU 0 (Double 0, 0000:a0:00.0): double0 reads into its memory by DMA-buf (unknown)"))
+            #expect(
+                report.lines.contains {
+                    $0.contains("GPU 1 (Double 1, 0000:a1:00.0): double1 does not take its memory: ")
+                        && $0.contains("PCI_P2PDMA")
+                })
+            let json = report.json.text(pretty: false)
+            #expect(json.contains(#""port":"double0","takes_memory":true,"distance":"unknown","why_not":null"#))
+            #expect(json.contains(#""gpu_memory":{"absence":null"#) && json.contains(#""exports_dma_buf":true"#))
+        }
+        #expect(gpus.census.isEmpty)
+        #expect(double.census("double0").isEmpty && double.census("double1").isEmpty)
+    }
+
+    @Test func whyAGPUsMemoryCannotBeUsedIsShown() throws {
+        func lines(_ change: (inout AcceleratorDouble.Settings) -> Void) throws -> [String] {
+            var settings = AcceleratorDouble.Settings()
+            settings.devices = 1
+            change(&settings)
+            let gpus = try AcceleratorDouble(settings)
+            let report = AcceleratorReport.of(gpus.find(), Topology(root: "/nowhere"), [], library: nil)
+            #expect(gpus.census.isEmpty)
+            return report.lines
+        }
+        let alone = try lines { _ in }
+        #expect(
+            alone == ["GPU 0 (Double 0, 0000:a0:00.0): exports memory by DMA-buf; no usable RDMA port to give it to"])
+        let unable = try lines { $0.hasDMABuf = false }
+        #expect(
+            unable.count == 1 && unable[0].contains("memory not by RDMA: Double 0 cannot export memory as a DMA-buf"))
+        let failing = try lines { $0.exportResult = 801 }
+        #expect(failing.count == 1 && failing[0].contains("[cuMemGetHandleForAddressRange: result 801]"))
+        let absent = try lines { $0.devices = 0 }
+        #expect(absent.count == 1 && absent[0].hasPrefix("GPU memory by RDMA: not available: there is no GPU"))
+        try withTree([:]) { root in
+            let rdma = RDMAReport(absence: "no library", memoryLock: low, slotsBytes: 1 << 20)
+            let absence = AcceleratorReport.of(
+                Accelerators.find(library: "/nowhere/libcuda.so.1"), Topology(root: root), [], library: nil)
+            let report = report(root, rdma, absence)
+            #expect(
+                report.lines.contains {
+                    $0.hasPrefix("  GPU memory by RDMA: not available: no GPU driver's library (/nowhere/libcuda.so.1")
+                })
+            #expect(report.json.text(pretty: false).contains(#""gpu_memory":{"absence":"no GPU driver's library"#))
+        }
     }
 
     @Test func filesThatCannotBeRegisteredAreFoundOut() throws {

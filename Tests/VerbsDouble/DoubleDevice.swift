@@ -30,6 +30,8 @@ public struct DoubleDevice: Sendable {
     public var isUp = true
     /// Whether it says it is a soft device.
     public var isSoft = false
+    /// Whether it can be given another device's memory by a DMA-buf.
+    public var takesDMABufs = true
     /// Whether relaxed ordering is refused.
     public var refusesRelaxedOrdering = false
 

@@ -1,5 +1,5 @@
 import CVerbs
-import System
+import Glibc
 import Verbs
 
 /// Making and freeing what is opened on a device, and the data path.
@@ -36,22 +36,60 @@ extension DoubleTable {
     ) -> UnsafeMutablePointer<ibv_mr>? {
         let fabric = fabric(raw.pointee.context)
         let answer: (UnsafeMutablePointer<ibv_mr>?, CInt) = fabric.locked {
-            guard let domain = fabric.domains[raw], length > 0 else { return (nil, EINVAL) }
-            let device = domain.context.device
-            if let number = fabric.refusal(.register, device) { return (nil, number) }
-            let relaxed = IBV_ACCESS_RELAXED_ORDERING.rawValue
-            if access & relaxed != 0, device.settings.refusesRelaxedOrdering { return (nil, EOPNOTSUPP) }
-            let writes = IBV_ACCESS_REMOTE_WRITE.rawValue
-            if access & writes != 0, access & IBV_ACCESS_LOCAL_WRITE.rawValue == 0 { return (nil, EINVAL) }
-            if UInt64(length) > device.settings.regionBytesMax { return (nil, EINVAL) }
-            let count = fabric.regions.values.count { $0.domain.context.device === device }
-            if count >= device.settings.regionsMax { return (nil, ENOMEM) }
+            guard let domain = fabric.domains[raw] else { return (nil, EINVAL) }
+            if let number = objection(fabric, domain, length, access) { return (nil, number) }
             let index = fabric.nextIndex()
-            let region = Region(domain, base, length, access, index: index)
+            let region = Region(
+                domain, base, length, access, index: index, address: UInt64(UInt(bitPattern: base)))
             fabric.regions[index] = region
             return (region.raw, 0)
         }
         return answer.0 ?? failing(answer.1)
+    }
+
+    /// Maps the DMA-buf: a memfd, where the device that it is of is played too.
+    static func register(
+        _ raw: UnsafeMutablePointer<ibv_pd>, dmaBuf descriptor: CInt, _ offset: UInt64, _ length: Int, address: UInt64,
+        _ access: UInt32
+    ) -> UnsafeMutablePointer<ibv_mr>? {
+        let fabric = fabric(raw.pointee.context)
+        let answer: (UnsafeMutablePointer<ibv_mr>?, CInt) = fabric.locked {
+            guard let domain = fabric.domains[raw] else { return (nil, EINVAL) }
+            if let number = objection(fabric, domain, length, access) { return (nil, number) }
+            guard domain.context.device.settings.takesDMABufs else { return (nil, EOPNOTSUPP) }
+            var status = stat()
+            guard fstat(descriptor, &status) == 0 else { return (nil, EBADF) }
+            let skipped = offset % 4096
+            guard address % 4096 == skipped, offset <= UInt64(status.st_size),
+                UInt64(length) <= UInt64(status.st_size) - offset
+            else { return (nil, EINVAL) }
+            let mapped = mmap(
+                nil, length + Int(skipped), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, off_t(offset - skipped))
+            guard let mapped, mapped != UnsafeMutableRawPointer(bitPattern: -1) else {
+                return (nil, martlet_verbs_errno())
+            }
+            let index = fabric.nextIndex()
+            let region = Region(
+                domain, mapped + Int(skipped), length, access, index: index, address: address,
+                mapping: UnsafeMutableRawBufferPointer(start: mapped, count: length + Int(skipped)))
+            fabric.regions[index] = region
+            return (region.raw, 0)
+        }
+        return answer.0 ?? failing(answer.1)
+    }
+
+    /// Why a region is refused, whatever it is of.
+    private static func objection(_ fabric: Fabric, _ domain: Domain, _ length: Int, _ access: UInt32) -> CInt? {
+        let device = domain.context.device
+        if length <= 0 { return EINVAL }
+        if let number = fabric.refusal(.register, device) { return number }
+        let relaxed = IBV_ACCESS_RELAXED_ORDERING.rawValue
+        if access & relaxed != 0, device.settings.refusesRelaxedOrdering { return EOPNOTSUPP }
+        let writes = IBV_ACCESS_REMOTE_WRITE.rawValue
+        if access & writes != 0, access & IBV_ACCESS_LOCAL_WRITE.rawValue == 0 { return EINVAL }
+        if UInt64(length) > device.settings.regionBytesMax { return EINVAL }
+        let count = fabric.regions.values.count { $0.domain.context.device === device }
+        return count >= device.settings.regionsMax ? ENOMEM : nil
     }
 
     static func deregister(_ raw: UnsafeMutablePointer<ibv_mr>) -> CInt {
@@ -242,7 +280,7 @@ extension DoubleTable {
         let number = raw.pointee.qp_num
         for _ in 0..<10_000 {
             guard fabric.locked({ fabric.pairs[number]?.device.keepsQueuePairs == true }) else { break }
-            MonotonicClock.sleep(ns: 1_000_000)
+            usleep(1000)
         }
         return fabric.locked {
             guard let pair = fabric.pairs[number] else { return EINVAL }

@@ -24,7 +24,7 @@ enum DoubleTable {
             dealloc_pd: { DoubleTable.freeDomain($0) },
             reg_mr: { DoubleTable.register($0, $1, $2, UInt32(bitPattern: $3)) },
             reg_mr_iova2: { DoubleTable.register($0, $1, $2, $4) },
-            reg_dmabuf_mr: nil,
+            reg_dmabuf_mr: { DoubleTable.register($0, dmaBuf: $4, $1, $2, address: $3, UInt32(bitPattern: $5)) },
             dereg_mr: { DoubleTable.deregister($0) },
             create_comp_channel: { DoubleTable.makeChannel($0) },
             destroy_comp_channel: { DoubleTable.freeChannel($0) },

@@ -78,13 +78,13 @@ extension Fabric {
             refuse(other, IBV_EVENT_QP_REQ_ERR)
             return .remoteInvalidRequest
         }
-        guard allows(martlet_wr_remote_key(&raw), remote, length, wanted, on: other) else {
+        guard let source = admitted(martlet_wr_remote_key(&raw), remote, length, wanted, on: other) else {
             refuse(other, IBV_EVENT_QP_ACCESS_ERR)
             return .remoteAccess
         }
         // Safety: both ranges lie in registered regions, whose memory is mapped while they are open.
-        let here = UnsafeMutableRawPointer(bitPattern: UInt(request.range.addr))!
-        let there = UnsafeMutableRawPointer(bitPattern: UInt(remote))!
+        let here = local.place(of: request.range.addr)
+        let there = source.place(of: remote)
         if isRead {
             here.copyMemory(from: there, byteCount: Int(length))
             pair.device.bytesRead += Int(length)
@@ -113,18 +113,25 @@ extension Fabric {
         return isQuiet ? nil : other
     }
 
-    private func allows(_ key: UInt32, _ address: UInt64, _ length: UInt64, _ wanted: UInt32, on pair: Pair) -> Bool {
+    /// The region that is asked for, if it may be.
+    private func admitted(
+        _ key: UInt32, _ address: UInt64, _ length: UInt64, _ wanted: UInt32, on pair: Pair
+    ) -> Region? {
         if let region = regions[key >> 8] {
             let isPermitted = region.access & wanted != 0 || !pair.device.settings.regionsRefuseWrites
-            return region.key == key && region.domain === pair.domain && isPermitted && region.holds(address, length)
+            let isAdmitted =
+                region.key == key && region.domain === pair.domain && isPermitted && region.holds(address, length)
+            return isAdmitted ? region : nil
         }
         guard let window = windows[key >> 8], window.key == key, let binding = window.binding,
             window.domain === pair.domain, binding.access & wanted != 0, binding.region.holds(address, length)
-        else { return false }
-        if pair.device.settings.windowsBindToPair, binding.pair !== pair { return false }
-        if !pair.device.settings.windowsBoundRange { return true }
-        return address >= binding.begin && length <= binding.lengthBytes
+        else { return nil }
+        if pair.device.settings.windowsBindToPair, binding.pair !== pair { return nil }
+        if !pair.device.settings.windowsBoundRange { return binding.region }
+        let isInside =
+            address >= binding.begin && length <= binding.lengthBytes
             && address - binding.begin <= binding.lengthBytes - length
+        return isInside ? binding.region : nil
     }
 
     private func bind(_ request: Pair.Request, on pair: Pair) -> CompletionStatus {

@@ -1,4 +1,5 @@
 import CVerbs
+import Glibc
 import Synchronization
 import System
 import Verbs
@@ -222,13 +223,23 @@ final class Region {
     let key: UInt32
     let begin: UInt64
     let lengthBytes: UInt64
+    /// Where the bytes are in this process.
+    private let base: UnsafeMutableRawPointer
+    /// What a DMA-buf is mapped as; nil for memory of the process.
+    private let mapping: UnsafeMutableRawBufferPointer?
 
-    init(_ domain: Domain, _ base: UnsafeMutableRawPointer, _ lengthBytes: Int, _ access: UInt32, index: UInt32) {
+    /// `address`: what requests name the first byte by.
+    init(
+        _ domain: Domain, _ base: UnsafeMutableRawPointer, _ lengthBytes: Int, _ access: UInt32, index: UInt32,
+        address: UInt64, mapping: UnsafeMutableRawBufferPointer? = nil
+    ) {
         self.domain = domain
         self.access = access
         key = index << 8 | 0x5A
-        begin = UInt64(UInt(bitPattern: base))
+        begin = address
         self.lengthBytes = UInt64(lengthBytes)
+        self.base = base
+        self.mapping = mapping
         raw = .allocate(capacity: 1)
         raw.initialize(to: ibv_mr())
         raw.pointee.context = domain.context.raw
@@ -239,7 +250,13 @@ final class Region {
         raw.pointee.rkey = key
     }
 
-    deinit { raw.deallocate() }
+    deinit {
+        raw.deallocate()
+        if let mapping { munmap(mapping.baseAddress, mapping.count) }
+    }
+
+    /// Where a byte that it holds is in this process.
+    func place(of address: UInt64) -> UnsafeMutableRawPointer { base + Int(address - begin) }
 
     func holds(_ address: UInt64, _ length: UInt64) -> Bool {
         address >= begin && length <= lengthBytes && address - begin <= lengthBytes - length

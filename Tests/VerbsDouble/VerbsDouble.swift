@@ -128,7 +128,7 @@ public final class VerbsDouble: Sendable {
         case queryPort
         /// ibv_alloc_pd.
         case makeDomain
-        /// ibv_reg_mr and ibv_reg_mr_iova2.
+        /// ibv_reg_mr, ibv_reg_mr_iova2 and ibv_reg_dmabuf_mr.
         case register
         /// ibv_alloc_mw.
         case makeWindow

@@ -9,7 +9,7 @@ extension Command {
             Example("martlet info --json", "The same for programs."),
         ],
         about: [
-            "Reads /sys and /proc, and tries on each RDMA port what its device enforces; needs no privileges and no running peer."
+            "Reads /sys and /proc, and tries on each RDMA port what its device enforces and whose GPU's memory it takes; needs no privileges and no running peer."
         ],
         options: [.json], configuration: .info
     ) { input, context in
