@@ -278,6 +278,10 @@ extension DoubleTable {
     static func freePair(_ raw: UnsafeMutablePointer<ibv_qp>) -> CInt {
         let fabric = fabric(raw.pointee.context)
         let number = raw.pointee.qp_num
+        for _ in 0..<10_000 {
+            guard fabric.locked({ fabric.pairs[number]?.device.keepsQueuePairs == true }) else { break }
+            usleep(1000)
+        }
         return fabric.locked {
             guard let pair = fabric.pairs[number] else { return EINVAL }
             if let number = fabric.refusal(.destroyPair, pair.device) { return number }

@@ -117,6 +117,7 @@ final class Device {
     var isSilent = false
     var isRemoved = false
     var isHolding = false
+    var keepsQueuePairs = false
     var failures: [VerbsDouble.Call: [Failure]] = [:]
     var partialPosts: [(taken: Int, errorNumber: CInt)] = []
     var doorbells = 0

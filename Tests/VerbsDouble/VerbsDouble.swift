@@ -98,6 +98,12 @@ public final class VerbsDouble: Sendable {
         }
     }
 
+    /// Destroying a queue pair of a device waits from now on until it is allowed again, as on soft devices with packets
+    /// that cannot leave: for ten seconds at most.
+    public func keepQueuePairs(_ name: String, _ keeps: Bool) {
+        fabric.locked { fabric.device(name)?.keepsQueuePairs = keeps }
+    }
+
     /// The device stops a queue pair, with the event.
     public func breakQueuePair(_ number: UInt32) {
         fabric.locked {
