@@ -145,6 +145,7 @@ struct HandshakeAttack {
     private func unresolvable() throws -> Verdict {
         var verdict = Verdict()
         var wires: [HostileWire] = []
+        let fromNs = MonotonicClock.nowNs()
         for number in 0..<48 {
             let wire = try HostileWire(to: attack.place)
             wire.send(HostileLink.greeting().bytes)
@@ -160,6 +161,9 @@ struct HandshakeAttack {
         verdict.notes.append("\(wires.count) offers wait")
         newcomer(&verdict, "meanwhile")
         newcomer(&verdict, "and again")
+        if let first = wires.first, case .frame(.declined) = first.next(limitMs: 20_000) {
+            verdict.notes.append("the first is declined after \((MonotonicClock.nowNs() - fromNs) / 1_000_000) ms")
+        }
         for wire in wires { verdict.expect(wire.closes(limitMs: 30_000), "an offer from nobody's address stays open") }
         return verdict
     }
