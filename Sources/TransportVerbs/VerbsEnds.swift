@@ -59,11 +59,8 @@ extension VerbsTransport {
         bury(link)
     }
 
-    /// The device has had its time: what it did not give back ends with its queue pairs.
-    func buryUndrained(_ link: VerbsLink) { bury(link) }
-
     /// The device has given everything back, or has had its time: what is left of the link goes.
-    private func bury(_ link: VerbsLink) {
+    func bury(_ link: VerbsLink) {
         link.isBuried = true
         let isClean = link.isDrained
         let remains = LinkRemains(link)

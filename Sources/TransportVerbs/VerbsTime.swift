@@ -47,7 +47,7 @@ extension VerbsTransport {
             guard !link.isBuried, !link.isRaising else { return }
             if nowNs >= link.drainDeadlineNs {
                 // What the device does not give back ends with its queue pair.
-                buryUndrained(link)
+                bury(link)
             } else {
                 scheduleScan(atNs: link.drainDeadlineNs)
             }
