@@ -1,4 +1,6 @@
-"""The transport contract and all else that Swift tests about RDMA, in a guest: the same binary, the same names.
+"""The transport contract on real devices, and what else in Swift needs one, in a guest: the same binary, the same names.
+
+What is played (the other transports, the scripted device) has run outside before, with the rest of the unit tests.
 
 MARTLET_TEST_BINARY names the test binary (default: this checkout's debug build), MARTLET_SUITES the suites.
 """
@@ -10,15 +12,19 @@ import unittest
 from guest import ROOT, SLOWNESS, Guest, default_backend
 
 BINARY = os.environ.get("MARTLET_TEST_BINARY") or str(ROOT / ".build" / "debug" / "martletPackageTests.xctest")
-SUITES = os.environ.get("MARTLET_SUITES") or "TransportTests|TransportVerbsTests|VerbsTests"
+SUITES = os.environ.get("MARTLET_SUITES") or r"TransportTests\.Contract|VerbsTests\.(RealDevice|LeaseProbe)"
+# The contract's subjects, by the beginning of their names.
+SUBJECTS = "rdma"
 
 
 class Contract(unittest.TestCase):
 
     def test_swift_suites(self):
         self.assertTrue(os.path.exists(BINARY), f"{BINARY} is not built: swift build --build-tests")
-        machine = Guest(memory_mb=4096, environment={"MARTLET_RDMA": "required", "MARTLET_GUEST_PAIRS": 2})
-        outcome = machine.run([BINARY, "--testing-library", "swift-testing", "--filter", SUITES], limit=420 * SLOWNESS[default_backend()])
+        environment = {"MARTLET_RDMA": "required", "MARTLET_GUEST_PAIRS": 2, "MARTLET_CONTRACT": SUBJECTS}
+        machine = Guest(memory_mb=4096, environment=environment)
+        command = [BINARY, "--testing-library", "swift-testing", "--filter", SUITES]
+        outcome = machine.run(command, limit=420 * SLOWNESS[default_backend()])
         self.assertEqual(outcome.code, 0, failures(outcome.output) or outcome.told())
         skipped = re.findall(r"^.*\bskipped\b.*$", outcome.output, re.MULTILINE)
         self.assertEqual(skipped, [], "a skip is a failure where the devices are there")

@@ -94,7 +94,9 @@ class Ends(unittest.TestCase):
     def start(self) -> subprocess.Popen:
         popen = subprocess.Popen(
             [sys.executable, RUN, "-t", "60", "-s", "setup-bare", "echo begun; sleep 1000"],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            # Tests that run in a shell's background inherit that interrupts are ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.addCleanup(popen.stdout.close)
         said = popen.stdout.readline()
         if said != "begun\n":
