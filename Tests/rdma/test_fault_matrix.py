@@ -61,8 +61,12 @@ class TransportFaults(Bench):
             time.sleep(0.3)
         row.healed = time.monotonic()
         row.recovered = self.moved(reader, row.healed)
-        told = self.audit(reader)
-        row.note = f"{told['downs']} links ended, {told['failed']} reads failed"
+        # Seen with rxe of Linux 6.12 where a queue pair outlives the flaps: a READ that was sent again completes well with
+        # wrong bytes. Whose fault that is has not been found out; the digest of each slot catches it.
+        told = self.audit(reader, wrong_may_arrive=True)
+        row.note = (
+            f"{told['downs']} links ended, {told['failed']} reads failed, "
+            f"{told['wrong']} slots came with wrong bytes, were caught and fetched again")
         row.tell()
 
     def test_address_goes_and_comes(self):
