@@ -198,9 +198,7 @@ extension VerbsTransport {
             let lane = lanes[place].lane, lane.number == completion.queuePairNumber, let link = links[lane.link]
         else { return }
         while let (work, isMarked) = lane.pop(upTo: completion.id) {
-            // By the standard what came before a failed request has succeeded. Nothing is lost by reading it again, and
-            // nothing rests on a driver that gives up in the middle of a retry.
-            let failure = isMarked ? completion.status.failure : completion.isSuccess ? nil : .linkClosed
+            let failure = isMarked ? completion.status.failure : nil
             end(work, of: link, failure)
             if isMarked { break }
         }
