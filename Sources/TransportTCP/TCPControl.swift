@@ -55,7 +55,7 @@ extension TCPTransport {
         case nil, .moved: return
         case .wouldBlock: return
         case .ended: throw TransportError(.peerClosed, "\(link.name) closed the link")
-        case .failed(let error): throw failure(error, "the link to \(link.name) broke")
+        case .failed(let error): throw TransportError.connection(error, "the link to \(link.name) broke")
         }
     }
 
@@ -70,7 +70,7 @@ extension TCPTransport {
                 control.sendStampNs = nowNs
                 continue
             case .failed(let error):
-                throw failure(error, "the link to \(link.name) broke")
+                throw TransportError.connection(error, "the link to \(link.name) broke")
             case .wouldBlock, .ended:
                 break
             }

@@ -38,7 +38,8 @@ extension TCPTransport {
             switch result {
             case .wouldBlock: return
             case .ended: throw TransportError(.peerClosed, "\(link.name) closed a data stream of the link")
-            case .failed(let error): throw failure(error, "a data stream of the link to \(link.name) broke")
+            case .failed(let error):
+                throw TransportError.connection(error, "a data stream of the link to \(link.name) broke")
             case .moved(let count):
                 budget -= count
                 stream.receiveStampNs = nowNs
@@ -175,7 +176,7 @@ extension TCPTransport {
                 throw error.isBadMemory
                     ? TransportError(
                         .sourceFailed, "a file being sent to \(link.name) was cut short: \(error)")
-                    : failure(error, "a data stream of the link to \(link.name) broke")
+                    : .connection(error, "a data stream of the link to \(link.name) broke")
             }
         }
         if !stream.posted.isEmpty {

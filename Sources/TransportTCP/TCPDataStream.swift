@@ -1,18 +1,6 @@
 import System
 import Transport
 
-/// An accepted connection that has not said yet which link it belongs to.
-final class TCPHandshake {
-    let socket: WatchedSocket
-    let deadlineNs: UInt64
-    var received: [UInt8] = []
-
-    init(socket: WatchedSocket, deadlineNs: UInt64) {
-        self.socket = socket
-        self.deadlineNs = deadlineNs
-    }
-}
-
 /// A read we posted and wait for.
 struct TCPPostedRead {
     let target: UnsafeMutableRawPointer

@@ -28,7 +28,7 @@ extension TCPTransport {
             scheduleScan(atNs: deadlineNs)
             return id
         } catch {
-            throw failure(error, "cannot connect to \(address)")
+            throw TransportError.connection(error, "cannot connect to \(address)")
         }
     }
 
@@ -55,7 +55,7 @@ extension TCPTransport {
     /// The control connection of an outbound link is connected: say who we are.
     func greet(_ link: TCPLink, _ nowNs: UInt64) throws(TransportError) {
         if let error = Sockets.pendingError(of: link.control.socket.descriptor.raw) {
-            throw failure(error, "cannot connect to \(link.remote)")
+            throw TransportError.connection(error, "cannot connect to \(link.remote)")
         }
         let greeting = HandshakeFrame(
             .greeting, detail: UInt8(configuration.dataStreams), number: link.nonce,
@@ -125,7 +125,7 @@ extension TCPTransport {
                 link.data.append(stream)
                 endpoints[socket.endpoint] = .data(link, stream)
             } catch {
-                throw failure(error, "cannot open data stream \(index) to \(link.remote)")
+                throw TransportError.connection(error, "cannot open data stream \(index) to \(link.remote)")
             }
         }
     }
@@ -133,7 +133,7 @@ extension TCPTransport {
     /// A data connection of an outbound link is connected: show the ticket.
     func showTicket(_ link: TCPLink, _ stream: TCPDataStream) throws(TransportError) {
         if let error = Sockets.pendingError(of: stream.socket.descriptor.raw) {
-            throw failure(error, "cannot open data stream \(stream.index) to \(link.remote)")
+            throw TransportError.connection(error, "cannot open data stream \(stream.index) to \(link.remote)")
         }
         stream.isConnecting = false
         stream.requests = HandshakeFrame(.stream, detail: UInt8(stream.index), number: link.ticket).bytes
@@ -159,7 +159,7 @@ extension TCPTransport {
                 guard let descriptor = try Sockets.accept(listener) else { return }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
-                endpoints[socket.endpoint] = .handshake(TCPHandshake(socket: socket, deadlineNs: deadlineNs))
+                endpoints[socket.endpoint] = .handshake(Arrival(socket: socket, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -170,38 +170,18 @@ extension TCPTransport {
     }
 
     /// Reads the first bytes of an accepted connection and finds out what it is.
-    func receiveHandshake(_ handshake: TCPHandshake, _ nowNs: UInt64) {
-        let most = HandshakeFrame.headBytes + HandshakeFrame.bodyBytesMax
-        let room = most - handshake.received.count
-        let (result, bytes) = withUnsafeTemporaryAllocation(byteCount: max(room, 1), alignment: 1) {
-            buffer -> (SocketTransfer, [UInt8]) in
-            counters.syscalls += 1
-            let result = Sockets.receive(handshake.socket.descriptor.raw, into: buffer)
-            if case .moved(let count) = result { return (result, Array(buffer[..<count])) }
-            return (result, [])
-        }
-        switch result {
-        case .wouldBlock: return
-        case .ended, .failed: return refuse(handshake, nil)
-        case .moved: handshake.received += bytes
-        }
-        switch handshake.received.withUnsafeBytes({ HandshakeFrame.decode($0) }) {
-        case .incomplete:
-            if handshake.received.count >= most { refuse(handshake, .protocolBroken) }
-        case .broken:
-            refuse(handshake, .protocolBroken)
-        case .frame(let frame, let count):
-            // The connecting side says no more before it is answered.
-            guard count == handshake.received.count else { return refuse(handshake, .protocolBroken) }
-            switch frame.kind {
-            case .greeting: welcome(handshake, frame, nowNs)
-            case .stream: attach(handshake, frame)
-            default: refuse(handshake, .protocolBroken)
-            }
+    func receiveHandshake(_ handshake: Arrival, _ nowNs: UInt64) {
+        counters.syscalls += 1
+        switch handshake.receive() {
+        case .incomplete: break
+        case .gone: refuse(handshake, nil)
+        case .frame(let frame) where frame.kind == .greeting: welcome(handshake, frame, nowNs)
+        case .frame(let frame) where frame.kind == .stream: attach(handshake, frame)
+        case .broken, .frame: refuse(handshake, .protocolBroken)
         }
     }
 
-    private func welcome(_ handshake: TCPHandshake, _ frame: HandshakeFrame, _ nowNs: UInt64) {
+    private func welcome(_ handshake: Arrival, _ frame: HandshakeFrame, _ nowNs: UInt64) {
         guard let peer = frame.identity, frame.detail > 0 else { return refuse(handshake, .protocolBroken) }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
         guard configuration.authenticator.admits(peer, inbound: true) else {
@@ -234,7 +214,7 @@ extension TCPTransport {
         attempt(link) { () throws(TransportError) in try flushControl(link, nowNs) }
     }
 
-    private func attach(_ handshake: TCPHandshake, _ frame: HandshakeFrame) {
+    private func attach(_ handshake: Arrival, _ frame: HandshakeFrame) {
         // Only a link that is being made takes streams, each once: late and copied tickets find nothing.
         guard
             let link = links.all.first(where: {
@@ -253,27 +233,10 @@ extension TCPTransport {
     }
 
     /// Ends an accepted connection that becomes no link, saying why when there is a reason to be told.
-    func refuse(_ handshake: TCPHandshake, _ reason: TransportError.Code?) {
-        if let reason {
-            let bytes = HandshakeFrame(.refusal, detail: reason.rawValue).bytes
-            // Best effort: a connection this young has room for it.
-            bytes.withUnsafeBytes { _ = Sockets.send(handshake.socket.descriptor.raw, $0) }
-        }
+    func refuse(_ handshake: Arrival, _ reason: TransportError.Code?) {
+        if let reason { handshake.decline(reason) }
         counters.handshakesRefused += 1
         handshakesPending -= 1
         drop(handshake.socket)
-    }
-
-    // MARK: Sentences
-
-    func failure(_ error: Errno, _ what: String) -> TransportError {
-        if error.isConnectionRefused {
-            return TransportError(.refused, "\(what): nobody listens there: \(error)")
-        }
-        if error.isConnectionReset {
-            return TransportError(.peerClosed, "\(what): the far side is gone: \(error)")
-        }
-        if error.isTimedOut { return TransportError(.timedOut, "\(what): no answer: \(error)") }
-        return TransportError(.system, "\(what): \(error)")
     }
 }

@@ -15,7 +15,7 @@ public final class TCPTransport: PieceTransport {
     /// What an epoll token leads to.
     enum Endpoint {
         case listener
-        case handshake(TCPHandshake)
+        case handshake(Arrival)
         case control(TCPLink)
         case data(TCPLink, TCPDataStream)
     }
@@ -90,23 +90,9 @@ public final class TCPTransport: PieceTransport {
             listener = nil
             return
         }
-        guard let place = SocketAddress(hostAndPort: listen), let colon = listen.lastIndex(of: ":") else {
-            throw TransportError(
-                .badAddress, "cannot listen on \(listen): give a numeric host:port, such as 0.0.0.0:7701")
-        }
-        do throws(Errno) {
-            let socket = try Sockets.listen(on: place, kind: .stream, backlog: 256)
-            let port = try Sockets.port(of: socket.raw)
-            let endpoint = endpoints.insert { _ in .listener }!
-            try queue.add(socket.raw, .reading, token: endpoint.token)
-            listener = WatchedSocket(socket, endpoint: endpoint, interest: .reading)
-            address = TransportAddress(kind: .tcp, location: "\(listen[..<colon]):\(port)")
-        } catch {
-            let remedy =
-                error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
-            throw TransportError(
-                error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
-        }
+        let socket = try ListeningSocket(.tcp, on: listen)
+        address = socket.address
+        listener = try socket.watched(by: queue, endpoint: endpoints.insert { _ in .listener }!)
     }
 
     deinit {

@@ -72,7 +72,7 @@ extension VerbsTransport {
         case .moved: link.hasHeard = true
         case .wouldBlock: return
         case .ended: throw TransportError(.peerClosed, "\(link.name) closed the link")
-        case .failed(let error): throw failure(error, "the link to \(link.name) broke")
+        case .failed(let error): throw TransportError.connection(error, "the link to \(link.name) broke")
         }
     }
 
@@ -113,7 +113,7 @@ extension VerbsTransport {
                 control.sendStampNs = nowNs
                 continue
             case .failed(let error):
-                throw failure(error, "the link to \(link.name) broke")
+                throw TransportError.connection(error, "the link to \(link.name) broke")
             case .wouldBlock, .ended:
                 break
             }
@@ -136,12 +136,5 @@ extension VerbsTransport {
         } catch {
             preconditionFailure("a socket of ours cannot be watched: \(error)")
         }
-    }
-
-    func failure(_ error: Errno, _ what: String) -> TransportError {
-        if error.isConnectionRefused { return TransportError(.refused, "\(what): nobody listens there: \(error)") }
-        if error.isConnectionReset { return TransportError(.peerClosed, "\(what): the far side is gone: \(error)") }
-        if error.isTimedOut { return TransportError(.timedOut, "\(what): no answer: \(error)") }
-        return TransportError(.system, "\(what): \(error)")
     }
 }

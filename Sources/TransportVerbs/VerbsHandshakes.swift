@@ -2,41 +2,13 @@ import System
 import Transport
 import Verbs
 
-/// An accepted connection that has not said yet who it is.
-final class VerbsHandshake {
-    let socket: WatchedSocket
-    let address: PeerAddress
-    let deadlineNs: UInt64
-    var received: [UInt8] = []
-
-    init(socket: WatchedSocket, address: PeerAddress, deadlineNs: UInt64) {
-        self.socket = socket
-        self.address = address
-        self.deadlineNs = deadlineNs
-    }
-}
-
 /// How control streams come to be. Nothing is made on the device for a far side that is not admitted.
 extension VerbsTransport {
     func listen() throws(TransportError) {
         guard let listen = configuration.listen else { return }
-        guard let place = SocketAddress(hostAndPort: listen), let colon = listen.lastIndex(of: ":") else {
-            throw TransportError(
-                .badAddress, "cannot listen on \(listen): give a numeric host:port, such as 0.0.0.0:7702")
-        }
-        do throws(Errno) {
-            let socket = try Sockets.listen(on: place, kind: .stream, backlog: 256)
-            let port = try Sockets.port(of: socket.raw)
-            let endpoint = endpoints.insert { _ in .listener }!
-            try queue.add(socket.raw, .reading, token: endpoint.token)
-            listener = WatchedSocket(socket, endpoint: endpoint, interest: .reading)
-            address = TransportAddress(kind: .rdma, location: "\(listen[..<colon]):\(port)")
-        } catch {
-            let remedy =
-                error.isAddressInUse ? "another process listens there; choose another port or end it: " : ""
-            throw TransportError(
-                error.isAddressInUse ? .addressInUse : .system, "cannot listen on \(listen): \(remedy)\(error)")
-        }
+        let socket = try ListeningSocket(.rdma, on: listen)
+        address = socket.address
+        listener = try socket.watched(by: queue, endpoint: endpoints.insert { _ in .listener }!)
     }
 
     // MARK: Outbound
@@ -67,7 +39,7 @@ extension VerbsTransport {
             scheduleScan(atNs: deadlineNs)
             return id
         } catch {
-            throw failure(error, "cannot connect to \(address)")
+            throw TransportError.connection(error, "cannot connect to \(address)")
         }
     }
 
@@ -98,7 +70,7 @@ extension VerbsTransport {
     func greet(_ link: VerbsLink) throws(TransportError) {
         guard let control = link.control else { return }
         if let error = Sockets.pendingError(of: control.socket.descriptor.raw) {
-            throw failure(error, "cannot connect to \(link.remote)")
+            throw TransportError.connection(error, "cannot connect to \(link.remote)")
         }
         link.address = Sockets.peer(of: control.socket.descriptor.raw) ?? .unknown
         let greeting = HandshakeFrame(
@@ -155,7 +127,7 @@ extension VerbsTransport {
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
                 endpoints[socket.endpoint] = .handshake(
-                    VerbsHandshake(socket: socket, address: address, deadlineNs: deadlineNs))
+                    Arrival(socket: socket, address: address, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -195,36 +167,17 @@ extension VerbsTransport {
     }
 
     /// Reads the first bytes of an accepted connection and finds out who it is.
-    func receiveHandshake(_ handshake: VerbsHandshake) {
-        let most = HandshakeFrame.headBytes + HandshakeFrame.bodyBytesMax
-        let room = most - handshake.received.count
-        let (result, bytes) = withUnsafeTemporaryAllocation(byteCount: max(room, 1), alignment: 1) {
-            buffer -> (SocketTransfer, [UInt8]) in
-            counters.syscalls += 1
-            let result = Sockets.receive(handshake.socket.descriptor.raw, into: buffer)
-            if case .moved(let count) = result { return (result, Array(buffer[..<count])) }
-            return (result, [])
-        }
-        switch result {
-        case .wouldBlock: return
-        case .ended, .failed: return refuse(handshake, nil)
-        case .moved: handshake.received += bytes
-        }
-        switch handshake.received.withUnsafeBytes({ HandshakeFrame.decode($0) }) {
-        case .incomplete:
-            if handshake.received.count >= most { refuse(handshake, .protocolBroken) }
-        case .broken:
-            refuse(handshake, .protocolBroken)
-        case .frame(let frame, let count):
-            // The connecting side says no more before it is answered.
-            guard count == handshake.received.count, frame.kind == .greeting else {
-                return refuse(handshake, .protocolBroken)
-            }
-            welcome(handshake, frame)
+    func receiveHandshake(_ handshake: Arrival) {
+        counters.syscalls += 1
+        switch handshake.receive() {
+        case .incomplete: break
+        case .gone: refuse(handshake, nil)
+        case .frame(let frame) where frame.kind == .greeting: welcome(handshake, frame)
+        case .broken, .frame: refuse(handshake, .protocolBroken)
         }
     }
 
-    private func welcome(_ handshake: VerbsHandshake, _ frame: HandshakeFrame) {
+    private func welcome(_ handshake: Arrival, _ frame: HandshakeFrame) {
         guard let peer = frame.identity else { return refuse(handshake, .protocolBroken) }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
         guard configuration.authenticator.admits(peer, inbound: true) else {
@@ -260,12 +213,8 @@ extension VerbsTransport {
     }
 
     /// Ends an accepted connection that becomes no link, saying why when there is a reason to be told.
-    func refuse(_ handshake: VerbsHandshake, _ reason: TransportError.Code?) {
-        if let reason {
-            let bytes = HandshakeFrame(.refusal, detail: reason.rawValue).bytes
-            // Best effort: a connection this young has room for it.
-            bytes.withUnsafeBytes { _ = Sockets.send(handshake.socket.descriptor.raw, $0) }
-        }
+    func refuse(_ handshake: Arrival, _ reason: TransportError.Code?) {
+        if let reason { handshake.decline(reason) }
         counters.handshakesRefused += 1
         handshakesPending -= 1
         drop(handshake.socket)

@@ -17,7 +17,7 @@ public final class VerbsTransport: PieceTransport {
     /// What an epoll token leads to.
     enum Endpoint {
         case listener
-        case handshake(VerbsHandshake)
+        case handshake(Arrival)
         case control(VerbsLink)
         case completions
         case deviceEvents
