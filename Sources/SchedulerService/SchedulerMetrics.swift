@@ -51,7 +51,7 @@ enum SchedulerMetrics {
         metrics.collect("martlet_scheduler_setting", "Settings in force that can be changed while it runs.", kind: .gauge) {
             let settings = core.settings
             return SchedulingKnob.all.map {
-                MetricSample(labels: [("name", $0.name)], value: $0.number(in: settings))
+                MetricSample(labels: [("setting", $0.name)], value: $0.number(in: settings))
             }
         }
         metrics.collect(
