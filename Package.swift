@@ -42,6 +42,7 @@ let package = Package(
         // C
         shim("CLinux", libraries: ["numa"]),
         shim("CDigest", libraries: ["crypto"]),
+        shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
@@ -62,7 +63,8 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "System", "Artifacts"]),
+        room("TLS", ["CTLS"]),
+        room("Transport", ["Memory", "TLS", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportVerbs", ["Transport", "Verbs", "System"]),
@@ -137,6 +139,7 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
+        tests("TLS", ["TLS", "System"]),
         tests(
             "Transport",
             [
