@@ -139,12 +139,13 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
-        tests("TLS", ["TLS", "System"]),
+        .target(name: "MadeCertificates", path: "Tests/MadeCertificates", swiftSettings: strict),
+        tests("TLS", ["MadeCertificates", "TLS", "System"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System", "AcceleratorDouble", "Memory",
+                "Rails", "System", "AcceleratorDouble", "Memory", "MadeCertificates", "TLS",
             ]
         ),
         .target(

@@ -17,6 +17,8 @@ struct martlet_tls_context {
 struct martlet_tls_session {
     SSL *ssl;
     int descriptor;
+    // The connection has ended, whatever TLS makes of it.
+    int is_over;
     char error[MARTLET_TLS_ERROR_BYTES];
 };
 
@@ -34,6 +36,7 @@ static int way_write(BIO *bio, const char *bytes, size_t count, size_t *written)
     BIO_clear_retry_flags(bio);
     *written = result > 0 ? (size_t)result : 0;
     if (result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) BIO_set_retry_write(bio);
+    if (result < 0 && (errno == EPIPE || errno == ECONNRESET)) session->is_over = 1;
     return result > 0;
 }
 
@@ -45,6 +48,7 @@ static int way_read(BIO *bio, char *bytes, size_t room, size_t *count) {
     } while (result < 0 && errno == EINTR);
     BIO_clear_retry_flags(bio);
     *count = result > 0 ? (size_t)result : 0;
+    if (result == 0 || (result < 0 && errno == ECONNRESET)) session->is_over = 1;
     if (result == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
     if (result < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) BIO_set_retry_read(bio);
     return result > 0;
@@ -181,22 +185,13 @@ static long outcome(martlet_tls_session *session, int result) {
     case SSL_ERROR_WANT_WRITE: return MARTLET_TLS_WANTS_WRITE;
     case SSL_ERROR_ZERO_RETURN: return MARTLET_TLS_ENDED;
     case SSL_ERROR_SYSCALL:
-        if (system_error == 0 || system_error == ECONNRESET || system_error == EPIPE) {
-            snprintf(session->error, sizeof session->error, "the connection ended");
-            ERR_clear_error();
-            return MARTLET_TLS_ENDED;
-        }
+        if (session->is_over || system_error == 0) break;
         snprintf(session->error, sizeof session->error, "%s", strerror(system_error));
         ERR_clear_error();
         return MARTLET_TLS_FAILED;
     default: {
-        // Without a goodbye: whoever speaks over us knows the length of what it reads.
-        if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-            snprintf(session->error, sizeof session->error, "the connection ended");
-            ERR_clear_error();
-            return MARTLET_TLS_ENDED;
-        }
         long verdict = SSL_get_verify_result(session->ssl);
+        if (session->is_over && verdict == X509_V_OK) break;
         if (verdict != X509_V_OK) {
             snprintf(session->error, sizeof session->error, "its certificate is refused: %s",
                      X509_verify_cert_error_string(verdict));
@@ -207,6 +202,10 @@ static long outcome(martlet_tls_session *session, int result) {
         return MARTLET_TLS_FAILED;
     }
     }
+    // With a goodbye or without: whoever speaks over us knows the length of what it reads.
+    snprintf(session->error, sizeof session->error, "the connection ended");
+    ERR_clear_error();
+    return MARTLET_TLS_ENDED;
 }
 
 int martlet_tls_handshake(martlet_tls_session *session) {

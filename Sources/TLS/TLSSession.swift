@@ -29,6 +29,8 @@ public final class TLSSession {
     private let handle: OpaquePointer
     /// Whether the far side has proved who it is: before that nothing can be sent or received.
     public private(set) var isSecured = false
+    /// How it ended: it stays so, while OpenSSL forgets.
+    private var end: Outcome?
     /// The socket has to become writable before anything goes on.
     public private(set) var isWaitingToWrite = false
 
@@ -57,7 +59,9 @@ public final class TLSSession {
 
     /// Receives at most what there is room for (at least a byte).
     public func receive(into room: UnsafeMutableRawBufferPointer) -> Outcome {
-        guard let base = room.baseAddress, room.count > 0 else { preconditionFailure("nothing can be received into no room") }
+        guard let base = room.baseAddress, room.count > 0 else {
+            preconditionFailure("nothing can be received into no room")
+        }
         if !isSecured {
             let outcome = handshake()
             guard isSecured else { return outcome }
@@ -98,10 +102,21 @@ public final class TLSSession {
         var bytes = [UInt8](repeating: 0, count: 64)
         let count = martlet_tls_peer_serial(handle, &bytes, bytes.count)
         let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: bytes[..<count].flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+        return String(
+            decoding: bytes[..<count].flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
     }
 
     private func outcome(_ result: Int) -> Outcome {
+        if let end { return end }
+        let outcome = translated(result)
+        switch outcome {
+        case .ended, .failed: end = outcome
+        case .moved, .wantsToRead, .wantsToWrite: break
+        }
+        return outcome
+    }
+
+    private func translated(_ result: Int) -> Outcome {
         isWaitingToWrite = result == Int(MARTLET_TLS_WANTS_WRITE)
         switch result {
         case 1...: return .moved(result)

@@ -27,7 +27,9 @@ public struct CertificateAuthenticator: HandshakeAuthenticator {
     /// Admits hosts of these roles.
     ///
     /// - Parameter isRevoked: asked on rails' threads; must not block.
-    public init(roles: [String] = ["peer", "seed"], isRevoked: @escaping @Sendable (LinkProof) -> Bool = { _ in false }) {
+    public init(
+        roles: [String] = ["peer", "seed"], isRevoked: @escaping @Sendable (LinkProof) -> Bool = { _ in false }
+    ) {
         self.roles = roles
         self.isRevoked = isRevoked
     }
