@@ -18,17 +18,42 @@ extension Download {
     }
 
     /// Asks until budget, parents or pieces run out: the rarest piece first, then a parent for it.
+    ///
+    /// What near parents have comes before what only far ones have, and only a few pieces come from afar at a time: a
+    /// rack's uplink is shared by all in it, and what one has brought in the others take from it.
     mutating func askForPieces(_ nowNs: UInt64) {
-        guard wantable.count > 0 else { return }
-        var usable = parents.indices.filter { parents[$0].mayBeAsked(settings) }
-        if isWaitingForNeighbour(nowNs) { usable.removeAll { !parents[$0].isNeighbour } }
-        while !usable.isEmpty, let number = rarestPiece(at: usable) {
+        guard wantable.count > 0, inFlightBytes + leastPieceBytes <= budgetBytes else { return }
+        var near: [Int] = []
+        var far: [Int] = []
+        var farAsked = 0
+        var nearUp = 0
+        let isWaiting = isWaitingForNeighbour(nowNs)
+        for place in parents.indices {
+            let isFar = parents[place].isFar
+            if isFar { farAsked += parents[place].outstanding }
+            if !isFar, !parents[place].isSeed, parents[place].isUp { nearUp += 1 }
+            guard parents[place].mayBeAsked(settings), !isWaiting || parents[place].isNeighbour else { continue }
+            if isFar { far.append(place) } else { near.append(place) }
+        }
+        let farMax = nearUp == 0 ? Int.max : max(settings.farWantsMin, settings.farWantsMax / (1 + nearUp))
+        while true {
+            var usable = near
+            var number = near.isEmpty ? nil : rarestPiece(at: near)
+            if number == nil, farAsked < farMax, !far.isEmpty {
+                usable = far
+                number = rarestPiece(at: far)
+            }
+            guard let number else { return }
             guard inFlightBytes + numbering.sizeBytes(number) <= budgetBytes else { return }
             guard let place = bestParent(for: number, among: usable) else {
                 preconditionFailure("\(numbering.address(number)) was picked though no parent has it")
             }
             want(number, place, nowNs)
-            if !parents[place].mayBeAsked(settings) { usable.removeAll { $0 == place } }
+            if parents[place].isFar { farAsked += 1 }
+            if !parents[place].mayBeAsked(settings) {
+                near.removeAll { $0 == place }
+                far.removeAll { $0 == place }
+            }
         }
     }
 

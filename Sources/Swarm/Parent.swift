@@ -102,6 +102,9 @@ struct Parent: Sendable {
     /// Whether it is on our own machine: read over the local transport, or at least over no cable.
     var isNeighbour: Bool { distance == 0 }
 
+    /// Whether its bytes cross a rack's uplink. A seed is asked for what only it has, however far it is.
+    var isFar: Bool { distance >= 2 && !isSeed }
+
     /// Whether its first map is still to come: the link is not up yet, or has no answer to an open so far.
     var isArriving: Bool {
         switch state {
