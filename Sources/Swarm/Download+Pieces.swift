@@ -105,9 +105,9 @@ extension Download {
     func isBetter(_ left: Parent, than right: Parent) -> Bool {
         if left.isNeighbour != right.isNeighbour { return left.isNeighbour }
         if role == .peer, left.isSeed != right.isSeed { return right.isSeed }
+        let (leftNs, rightNs) = (left.turnNs, right.turnNs)
+        if leftNs != rightNs { return leftNs < rightNs }
         if left.outstanding != right.outstanding { return left.outstanding < right.outstanding }
-        let (leftRate, rightRate) = (left.rate ?? .infinity, right.rate ?? .infinity)
-        if leftRate != rightRate { return leftRate > rightRate }
         return left.distance < right.distance
     }
 
@@ -132,7 +132,8 @@ extension Download {
         let peer = parents[place].peer
         flights[number, default: Flight()].copies.append(
             Flight.Copy(
-                peer: peer, state: .wanted, sinceNs: nowNs, deadlineNs: nowNs + settings.wantTimeoutNs))
+                peer: peer, state: .wanted, sinceNs: nowNs, wantedNs: nowNs,
+                deadlineNs: nowNs + settings.wantTimeoutNs))
         copyDeadlineNs = min(copyDeadlineNs, nowNs + settings.wantTimeoutNs)
         parents[place].wants += 1
         inFlightBytes += numbering.sizeBytes(number)
@@ -242,7 +243,8 @@ extension Download {
             return
         }
         parents[place].readFailures = 0
-        let seconds = Double(max(nowNs - min(copy.sinceNs, nowNs), 1)) / 1e9
+        // From the want on: a parent that lets us wait is as slow for us as one that sends slowly.
+        let seconds = Double(max(nowNs - min(copy.wantedNs, nowNs), 1)) / 1e9
         let rate = Double(numbering.sizeBytes(number)) / seconds
         parents[place].rate = parents[place].rate.map { $0 * 0.75 + rate * 0.25 } ?? rate
         if parents[place].state == .excluded || digests[number] == nil {
