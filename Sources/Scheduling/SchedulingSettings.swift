@@ -30,14 +30,18 @@ public struct SchedulingSettings: Sendable, Hashable {
     /// How long a seed may take to join a model it was ordered to fetch, and how long one that failed is passed over.
     public var seedOrderMs: UInt64 = 10_000
     /// The most pieces in one origin lease.
-    public var leasePieces = 4
+    public var leasePieces = 16
     /// How many full leases a holder may have at a time; small files' leases share the same number of pieces.
-    public var leasesPerHolder = 2
+    public var leasesPerHolder = 4
+    /// How much reading of one model, by the rate its origin is found to have, is leased ahead.
+    public var originWindowMs: UInt64 = 250
+    /// But never fewer pieces than this.
+    public var originPiecesMin = 4
     /// The most pieces a holder may have read, or be reading, that nobody else holds while others want them.
     ///
     /// The share of one model is also at most a 24th of its pieces, so that a lost holder costs less than 5 % of
     /// extra origin bytes; but never less than 8. A lease has at most half of that.
-    public var exposedPiecesMax = 16
+    public var exposedPiecesMax = 256
     /// Without any progress of a model for this long, one lease more is given in spite of `exposedPiecesMax`.
     public var stallMs: UInt64 = 3_000
     /// How long pieces of a lease returned as done may take to be announced before they are leased again.
