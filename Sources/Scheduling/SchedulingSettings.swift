@@ -55,6 +55,14 @@ public struct SchedulingSettings: Sendable, Hashable {
 
     /// The most parents a host is given for a model.
     public var neighbourhoodSize = 12
+    /// How many of a thousand parents are in the host's own rack, where the cluster has several.
+    public var nearPerMille = 500
+    /// The most seeds among a host's parents.
+    public var seedParentsMax = 2
+    /// About how many hosts have one seed among their parents: the others get its pieces from those.
+    public var seedChildren = 64
+    /// How long joins and leaves are gathered before neighbourhoods are sent.
+    public var gatherMs: UInt64 = 20
     /// The shortest time between two rounds of neighbourhoods of one model.
     public var neighbourhoodMs: UInt64 = 500
     /// With more downloaders than this, one that joins waits for the next round instead of being served at once.
