@@ -101,10 +101,11 @@ extension Fleet {
             send(host, running.model, .originEnded(lease, failure: nil, retryable: true), afterNs: 1)
         case .returnLease(let lease, let failure): returnLease(host, lease, failure)
         case .blame(let peer, let address):
-            let task = models[running.model].manifest.files[Int(address.file.value)].task
             trace(host, "blames \(hosts[Int(peer.value)].id) for \(address)")
-            outcome.blames += 1
-            tellScheduler(host) { .blame($0, parent: self.hosts[Int(peer.value)].id, task, address.piece) }
+            accuse(host, running, peer, address)
+        case .complain(let peer, let address):
+            trace(host, "complains of \(hosts[Int(peer.value)].id)")
+            accuse(host, running, peer, address)
         case .publish(let file):
             if !host.kept[fileNumber(running, file)].isFull {
                 checker.object("\(host.id) publishes a file it has not", nowNs)
@@ -114,6 +115,12 @@ extension Fleet {
         case .finished: finished(host, running)
         case .failed(let reason): failed(host, running, reason)
         }
+    }
+
+    private func accuse(_ host: Host, _ running: Running, _ peer: PeerNumber, _ address: PieceAddress) {
+        let task = models[running.model].manifest.files[Int(address.file.value)].task
+        outcome.blames += 1
+        tellScheduler(host) { .blame($0, parent: self.hosts[Int(peer.value)].id, task, address.piece) }
     }
 
     private func forget(_ host: Host, _ running: Running, _ file: FileIndex) {

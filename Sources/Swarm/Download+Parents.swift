@@ -80,6 +80,7 @@ extension Download {
             loseLink(place)
             parents[place].attempts += 1
             if parents[place].attempts >= settings.connectAttemptsMax {
+                complain(place)
                 parents[place].state = .parked
             } else {
                 let wait = backoff(settings.backoffNs, doublings: parents[place].attempts - 1)
@@ -92,9 +93,17 @@ extension Download {
     /// Has a useless link closed; its pieces are asked for elsewhere at once.
     mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false) {
         guard parents[place].hasLink else { return }
+        if blamesWay { complain(place) }
         actions.append(.drop(parents[place].peer, DropReason(reason, blamesWay: blamesWay)))
         loseLink(place)
         parents[place].state = .dropping
+    }
+
+    /// Tells the scheduler that a parent keeps what it has to itself: a piece that only such hosts hold must be had from
+    /// elsewhere, and nobody but their children can tell. The piece named is one that is missing.
+    mutating func complain(_ place: Int) {
+        guard let number = digests.indices.first(where: { !held.contains($0) }) else { return }
+        actions.append(.complain(parents[place].peer, numbering.address(number)))
     }
 
     /// A parent sent wrong bytes: told to the scheduler, and nothing is taken from it again.
