@@ -218,7 +218,7 @@ extension Download {
         parents[place].wantTimeouts = 0
         parents[place].lies += 1
         if parents[place].lies >= settings.absentLiesMax {
-            complain(place)
+            complain(of: parents[place].peer)
             drop(place, reason: "its piece map names pieces it denies to have")
         }
     }
