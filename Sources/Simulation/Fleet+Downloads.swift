@@ -138,7 +138,7 @@ extension Fleet {
         tellScheduler(host) { .leave($0, self.models[running.model].id, finished: true, failure: nil) }
         if host.finishedNs == nil, host.wants == running.model {
             host.finishedNs = nowNs
-            remaining -= 1
+            if host.mustEnd { remaining -= 1 }
         }
     }
 
@@ -151,7 +151,7 @@ extension Fleet {
         guard host.failure == nil else { return }
         host.failure = reason
         if !isFull { checker.object("\(host.id) failed: \(reason)", nowNs) }
-        if host.wants == running.model, host.finishedNs == nil { remaining -= 1 }
+        if host.wants == running.model, host.finishedNs == nil, host.mustEnd { remaining -= 1 }
     }
 
     private func connect(_ host: Host, _ running: Running, _ parent: Host) {

@@ -19,6 +19,7 @@ extension Fleet {
         outcome.scenario = scenario
         outcome.endNs = nowNs
         let ended = hosts.dropFirst(scenario.seedPeers).filter { $0.finishedNs != nil || $0.failure != nil }
+        let honest = ended.filter(\.mustEnd)
         for host in hosts where host.isAlive {
             inspect(host)
             if remaining == 0, !outcome.isCutShort, host.slotCount > 0 || host.readCount > 0 {
@@ -40,7 +41,7 @@ extension Fleet {
             checker.object("the origin sent \(outcome.originBytes) of \(wantedBytes) bytes", nowNs)
         }
         let finished = ended.compactMap(\.finishedNs)
-        let lastNs = remaining == 0 ? finished.max() ?? nowNs : nowNs
+        let lastNs = remaining == 0 ? honest.compactMap(\.finishedNs).max() ?? nowNs : nowNs
         outcome.makespanNs = lastNs - min(outcome.startNs, lastNs)
         outcome.finished = finished.count
         outcome.failed = ended.count - finished.count

@@ -69,12 +69,14 @@ public final class Fleet {
                 upload: Upload(settings: isSeed ? scenario.seedUpload : scenario.peerUpload))
         }
         numbers = Dictionary(uniqueKeysWithValues: hosts.map { ($0.id, $0.number) })
-        remaining = scenario.peers
+        remaining = 0
         checker = Checker(files)
         scheduler = Scheduler(settings: scenario.scheduling, seed: scenario.seed, firstLease: 1, nowNs: 0)
         let chosen = Self.chosen(scenario, &random)
         network = Network(scenario, slow: chosen.slow)
         for (host, conduct) in chosen.conducts { hosts[host].conduct = conduct }
+        // A liar that says it has the model may be given nobody to get it from: that is its own doing.
+        remaining = hosts.reduce(0) { $0 + ($1.mustEnd ? 1 : 0) }
         let pieces = models[0].manifest.files.reduce(0) { $0 + $1.layout.count }
         for host in chosen.full { hosts[host].roomPieces = Int(random.next() % UInt64(max(pieces, 1))) }
         for host in chosen.skewed { hosts[host].aheadNs = 1 + random.next() % 3_600_000_000_000 }

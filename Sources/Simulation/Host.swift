@@ -138,6 +138,8 @@ final class Host {
         running = Array(repeating: nil, count: models)
     }
 
+    /// Whether its download has to end one way or the other.
+    var mustEnd: Bool { wants != nil && conduct != .lying }
     var peer: PeerNumber { PeerNumber(number) }
 
     func isDownloading(_ model: Int) -> Bool { running[model].map { !$0.seat.place.pointee.isOver } ?? false }
