@@ -77,6 +77,10 @@ public struct SchedulingSettings: Sendable, Hashable {
     public var digestsPerMessage = 4_096
     /// How long one accusation counts.
     public var blameMs: UInt64 = 60_000
+    /// One host's accusation counts for two when it is repeated after this long …
+    public var blameRepeatMs: UInt64 = 5_000
+    /// … unless it accuses more hosts than these: then it may be the one that is cut off.
+    public var blamedByOneMax = 3
     /// How long a host that was blamed enough is nobody's parent, and its pieces do not count.
     public var exclusionMs: UInt64 = 60_000
 
