@@ -1,6 +1,6 @@
 """One libtorrent session: fetches or seeds a torrent, marks by a file when it has all of it, and goes on seeding until it is ended.
 
-    libtorrent_node.py TORRENT DIRECTORY MARKER seed|fetch
+    libtorrent_node.py TORRENT DIRECTORY MARKER seed|fetch [PEER …]
 """
 
 import pathlib
@@ -24,7 +24,7 @@ def settings(seeding: bool) -> dict:
     return found
 
 
-def main(torrent: str, directory: str, marker: str, role: str):
+def main(torrent: str, directory: str, marker: str, role: str, *peers: str):
     session = lt.session(settings(role == "seed"))
     parameters = lt.add_torrent_params()
     parameters.ti = lt.torrent_info(torrent)
@@ -32,6 +32,8 @@ def main(torrent: str, directory: str, marker: str, role: str):
     parameters.flags &= ~(lt.torrent_flags.paused | lt.torrent_flags.auto_managed)
     if role == "seed":
         parameters.flags |= lt.torrent_flags.seed_mode | lt.torrent_flags.super_seeding
+    # Its own announces begin only after seconds.
+    parameters.peers = [(peer, PORT) for peer in peers]
     handle = session.add_torrent(parameters)
     while not handle.status().is_seeding:
         session.wait_for_alert(20)
@@ -45,6 +47,6 @@ def main(torrent: str, directory: str, marker: str, role: str):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) < 5:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -14,7 +14,7 @@ PORT = 6881
 TRACKER_PORT = 6969
 OPTIONS = [
     "--enable-dht=false", "--enable-dht6=false", "--bt-enable-lpd=false", "--enable-peer-exchange=true",
-    "--bt-max-peers=0", "--bt-request-peer-speed-limit=1G", "--bt-tracker-interval=2", "--seed-ratio=0.0",
+    "--bt-max-peers=0", "--bt-request-peer-speed-limit=1000M", "--bt-tracker-interval=2", "--seed-ratio=0.0",
     "--seed-time=60", "--file-allocation=none", "--disk-cache=64M", "--bt-min-crypto-level=plain",
     "--bt-require-crypto=false", "--max-upload-limit=0", "--max-overall-upload-limit=0", "--quiet=true",
     "--summary-interval=0", "--no-conf=true", f"--listen-port={PORT}", "--allow-overwrite=true"]
