@@ -84,6 +84,7 @@ extension Scheduler {
             models[model]!.ordered[number] = nil
             models[model]!.faults[number] = nil
             models[model]!.exposed[number] = nil
+            models[model]!.leasedTo[number] = nil
         }
         hosts[number] = nil
         numbers[host.info.host] = nil
@@ -232,6 +233,7 @@ extension Scheduler {
             tasks[id]!.attempts = 0
             tasks[id]!.avoided.remove(number)
             addHoldings(number, id, leased, isExposed: isWanted)
+            for model in task.models { noteOriginPieces(model, leased.count) }
         }
         addHoldings(number, id, pieces, isExposed: false)
         if !digests.isEmpty { learnDigests(number, id, pieces, digests) }

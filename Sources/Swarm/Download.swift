@@ -51,6 +51,8 @@ public struct Download: Sendable {
     /// How many linked neighbours have each piece.
     var availability: [UInt16]
     var missingPieces: Int
+    /// The smallest piece: with less budget than that nothing is asked for.
+    let leastPieceBytes: Int
 
     /// Sorted by number, so that iteration is the same in every run.
     var parents: [Parent] = []
@@ -122,6 +124,8 @@ public struct Download: Sendable {
         digests = Array(repeating: nil, count: numbering.count)
         availability = Array(repeating: 0, count: numbering.count)
         missingPieces = numbering.count
+        leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
+            .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
         counted.totalBytes = manifest.totalBytes
         counted.filesTotal = files.count
         for index in files.indices {

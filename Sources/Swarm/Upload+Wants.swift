@@ -53,7 +53,7 @@ extension Upload {
             let underWay = slots.reduce(UInt32(0)) {
                 $0 + ($1.task == want.task && $1.piece == want.piece && $1.state == .exporting ? 1 : 0)
             }
-            let served = task.served[Int(want.piece.value)] + underWay
+            let served = settings.firstChildWaitNs == nil ? 0 : task.served[Int(want.piece.value)] + underWay
             if best == nil || (served, taken) < (best!.served, best!.taken) { best = (index, served, taken) }
         }
         return best?.index
