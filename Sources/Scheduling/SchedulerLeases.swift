@@ -83,6 +83,7 @@ extension Scheduler {
         guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder
         else { return nil }
         if !isWhole, !mayExpose(id, number, pieces.count) { return nil }
+        if !mayConnect(number) { return nil }
         let lease = LeaseID(nextLease)
         nextLease += 1
         register(
