@@ -93,10 +93,17 @@ let package = Package(
                 "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
+        // Measures what the movers reach.
+        room(
+            "Bandwidth",
+            [
+                "Rails", "Workers", "Digests", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+                "Observability", "System",
+            ]),
         room(
             "CLI",
             [
-                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
                 "HTTP", "Origins", "Simulation",
             ]),
@@ -167,6 +174,7 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
+        tests("Bandwidth", ["Bandwidth", "System", "Transport"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
