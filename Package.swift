@@ -174,7 +174,7 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
-        tests("Bandwidth", ["Bandwidth", "System", "Transport"]),
+        tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),

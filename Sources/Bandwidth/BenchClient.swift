@@ -41,7 +41,7 @@ public struct BenchClient: Sendable {
         }
         let memory = try BenchMemory(lengthBytes: plan.memoryBytes, pages: plan.pages, node: plan.node)
         if plan.point.direction.serverReads { memory.fill(seed: UInt64(Self.contentSeed)) }
-        for side in sides { _ = try side.connection.await("prepared") }
+        for side in sides { side.pinningObjection = try side.connection.await("prepared")["pinning"] }
         let memoryCopy = plan.measuresLimits ? try measureLimits(sides, memory) : nil
 
         for point in points {

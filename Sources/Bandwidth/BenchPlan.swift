@@ -62,7 +62,8 @@ public struct BenchPlan: Sendable {
             }
         }
         guard points.count <= Self.pointsMax else {
-            throw BenchError(.impossible, "\(points.count) settings are more than \(Self.pointsMax); sweep less at once")
+            throw BenchError(
+                .impossible, "\(points.count) settings are more than \(Self.pointsMax); sweep less at once")
         }
         return points
     }

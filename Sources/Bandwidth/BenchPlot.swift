@@ -15,7 +15,9 @@ public enum BenchPlot {
         let limits = report.results.compactMap { $0.limits.rawSocket }
         let most = max(1e9, ((report.results.map(\.bytesPerSecond) + limits).max() ?? 0) * 1.1) / Double(1 << 30)
         func x(_ size: Int) -> Double {
-            guard sizes.count > 1, let place = sizes.firstIndex(of: size) else { return left + (width - left - right) / 2 }
+            guard sizes.count > 1, let place = sizes.firstIndex(of: size) else {
+                return left + (width - left - right) / 2
+            }
             return left + 16 + (width - left - right - 32) * Double(place) / Double(sizes.count - 1)
         }
         func y(_ gibibytes: Double) -> Double { height - bottom - (height - bottom - top) * gibibytes / most }
@@ -36,14 +38,16 @@ public enum BenchPlot {
         }
         for size in sizes {
             lines.append(
-                "<text x=\"\(at(x(size)))\" y=\"\(at(height - bottom + 20))\" text-anchor=\"middle\">\(name(size))</text>")
+                "<text x=\"\(at(x(size)))\" y=\"\(at(height - bottom + 20))\" text-anchor=\"middle\">\(name(size))</text>"
+            )
         }
         for (place, entry) in series.enumerated() {
             let colour = colours[place % colours.count]
             let points = entry.value.sorted { $0.point.messageBytes < $1.point.messageBytes }
             let path = points.map { "\(at(x($0.point.messageBytes))),\(at(y($0.gibibytesPerSecond)))" }
             lines.append(
-                "<polyline points=\"\(path.joined(separator: " "))\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>")
+                "<polyline points=\"\(path.joined(separator: " "))\" fill=\"none\" stroke=\"\(colour)\" stroke-width=\"2\"/>"
+            )
             for result in points {
                 let place = "cx=\"\(at(x(result.point.messageBytes)))\" cy=\"\(at(y(result.gibibytesPerSecond)))\""
                 let told = "\(BenchReport.decimals(result.gibibytesPerSecond, 2)) GiB/s"

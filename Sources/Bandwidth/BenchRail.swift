@@ -85,6 +85,12 @@ enum BenchRail {
         [(.tcp, nil), (.local, nil), (.rdma, rdmaObjection())]
     }
 
+    /// Why so much memory cannot be pinned for RDMA on this machine; nil when it can, or has no device for it.
+    static func pinningObjection(bytes: Int) -> String? {
+        guard let device = Topology().rdmaDevices.first else { return nil }
+        return MemoryLockLimit.current().objection(toPinning: UInt64(bytes), on: device.name)?.description
+    }
+
     private static func rdmaObjection() -> String? {
         do throws(VerbsError) {
             let ports = try VerbsPort.all(try VerbsLibrary.load())

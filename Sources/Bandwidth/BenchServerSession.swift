@@ -75,7 +75,8 @@ final class BenchServerSession {
 
     private func greet(_ frame: ControlFrame) throws(BenchError) -> ControlFrame {
         guard try frame.number("version") == Self.version else {
-            throw BenchError(.impossible, "this side speaks version \(Self.version) of the measurement; use one martlet on both")
+            throw BenchError(
+                .impossible, "this side speaks version \(Self.version) of the measurement; use one martlet on both")
         }
         cluster = frame["word"] ?? ""
         guard (16...64).contains(cluster.utf8.count) else {
@@ -83,11 +84,11 @@ final class BenchServerSession {
         }
         isGreeted = true
         var fields = [
-            "version": "\(Self.version)", "boot": MachineCounts.bootID() ?? "", "memory-max": "\(options.memoryBytesMax)",
+            "version": "\(Self.version)", "boot": MachineCounts.bootID() ?? "",
+            "memory-max": "\(options.memoryBytesMax)",
             "processors": "\((try? CPUSet.ofCallingThread().count) ?? 0)",
         ]
         for (kind, objection) in BenchRail.offers() { fields["offer-\(kind)"] = objection ?? "ok" }
-        if let limit = try? ResourceLimit.lockedMemory.values().soft { fields["memlock"] = "\(limit)" }
         if let buffers = MachineCounts.tcpBufferBytesMax() {
             fields["receive-buffer"] = "\(buffers.receive)"
             fields["send-buffer"] = "\(buffers.send)"
@@ -110,7 +111,7 @@ final class BenchServerSession {
         taken.fill(seed: UInt64(try frame.number("seed")))
         farSeed = UInt64(try frame.number("far-seed"))
         memory = taken
-        return ControlFrame("prepared")
+        return ControlFrame("prepared", BenchRail.pinningObjection(bytes: bytes).map { ["pinning": $0] } ?? [:])
     }
 
     private func limits() -> ControlFrame {
@@ -127,7 +128,8 @@ final class BenchServerSession {
     private func listenRaw() throws(BenchError) -> ControlFrame {
         guard memory != nil else { throw BenchError(.protocolBroken, "memory was not prepared") }
         do throws(Errno) {
-            let listener = try Sockets.listen(on: SocketAddress(hostAndPort: try here(port: 0))!, kind: .stream, backlog: 1)
+            let listener = try Sockets.listen(
+                on: SocketAddress(hostAndPort: try here(port: 0))!, kind: .stream, backlog: 1)
             let port = try Sockets.port(of: listener.raw)
             rawListener = consume listener
             return ControlFrame("raw", ["port": "\(port)"])
@@ -143,7 +145,9 @@ final class BenchServerSession {
     }
 
     private func begin(_ frame: ControlFrame) throws(BenchError) -> ControlFrame {
-        guard let memory, side == nil else { throw BenchError(.protocolBroken, "a point is due after prepare, one at a time") }
+        guard let memory, side == nil else {
+            throw BenchError(.protocolBroken, "a point is due after prepare, one at a time")
+        }
         var point = try BenchPoint(frame)
         try point.check(memoryBytes: memory.lengthBytes)
         point.device = options.device
@@ -186,7 +190,9 @@ final class BenchServerSession {
         }
         try side.endReading(limitMs: Self.limitMs)
         let progress = try side.progress()
-        let fields = ["requests": "\(progress.requests)", "histogram": String(progress.histogram.encoded.prefix(12_000))]
+        let fields = [
+            "requests": "\(progress.requests)", "histogram": String(progress.histogram.encoded.prefix(12_000)),
+        ]
         return ControlFrame("ended", fields)
     }
 }

@@ -65,7 +65,8 @@ final class BenchSide: Sendable {
             let threads = max(1, min(8, try CPUSet.ofCallingThread().count / 2))
             workers =
                 checks
-                ? try WorkerPool(WorkerConfiguration(name: "bench-verify", threadCount: threads, queueLimit: 4096)) : nil
+                ? try WorkerPool(WorkerConfiguration(name: "bench-verify", threadCount: threads, queueLimit: 4096))
+                : nil
         } catch {
             throw BenchError(.system, "no thread or descriptor can be had: \(error)")
         }
@@ -168,7 +169,9 @@ final class BenchSide: Sendable {
         case .exported(let token, .success(let export)):
             guard let link = state.links.first(where: { UInt64($0.id.index) == token }) else { return }
             state.commands.append(
-                .send(.grant(session: 1, piece: PieceIndex(0), key: export.key, lengthBytes: 1, leaseMs: .max), on: link.id))
+                .send(
+                    .grant(session: 1, piece: PieceIndex(0), key: export.key, lengthBytes: 1, leaseMs: .max),
+                    on: link.id))
         case .exported(_, .failure(let error)): fail(.system, "the memory cannot be read: \(error)", &state)
         case .message(let link, .grant(_, _, let key, _, _)):
             guard let place = state.links.firstIndex(where: { $0.id == link }) else { return }

@@ -7,6 +7,8 @@ final class FarSide {
     let connection: ControlConnection
     let hello: ControlFrame
     var limits = Limits()
+    /// Why it cannot pin the memory that was prepared; nil when it can, or has no device for that.
+    var pinningObjection: String?
 
     /// Connects and greets. `word` is what links will know each other by.
     init(_ host: String, word: String) throws(BenchError) {

@@ -60,12 +60,8 @@ public struct Observation: Sendable {
     public var limits = Limits()
     /// The smaller of both sides' largest socket buffers; nil when not known.
     public var socketBufferBytesMax: UInt64?
-    /// The smaller of both sides' limits of locked memory; nil for none.
-    public var lockedMemoryBytesMax: UInt64?
-    /// Bytes that RDMA would have to pin.
-    public var memoryBytes = 0
-    /// Why RDMA is not used; nil when it is, or was not looked at.
-    public var rdmaObjection: String?
+    /// Why a side that has an RDMA device cannot pin the memory for it; nil when it can, or has none.
+    public var pinningObjection: String?
     /// Share of the time in which the reader waited for its disk; 0 where none is written.
     public var diskShare = 0.0
 
@@ -200,13 +196,8 @@ public enum Verdict {
     }
 
     private static func lockedMemory(_ seen: Observation) -> Finding? {
-        guard let limit = seen.lockedMemoryBytesMax, limit < UInt64(seen.memoryBytes), seen.point.transport != .rdma,
-            let objection = seen.rdmaObjection, objection != Self.noDevice
-        else { return nil }
-        return Finding(
-            .lockedMemory,
-            "RDMA is not used: the limit of locked memory is \(limit >> 10) KiB and \(seen.memoryBytes >> 20) MiB have to "
-                + "be pinned; raise it (LimitMEMLOCK=infinity, or ulimit -l unlimited)")
+        guard let objection = seen.pinningObjection, seen.point.transport != .rdma else { return nil }
+        return Finding(.lockedMemory, "RDMA is not used, which is there: \(objection)")
     }
 
     private static func unclear(_ seen: Observation) -> Finding {
@@ -214,16 +205,14 @@ public enum Verdict {
             return Finding(.unclear, "nothing measured stands out as the limit")
         }
         if least.name == "memory copy", seen.bytesPerSecond > 0.7 * least.bytesPerSecond {
-            return Finding(.memoryBandwidth, "the memory: \(percent(seen.bytesPerSecond / least.bytesPerSecond)) of a plain copy")
+            return Finding(
+                .memoryBandwidth, "the memory: \(percent(seen.bytesPerSecond / least.bytesPerSecond)) of a plain copy")
         }
         return Finding(
             .unclear,
             "no single thing: \(percent(seen.bytesPerSecond / least.bytesPerSecond)) of the lowest limit (\(least.name)); "
                 + "several runs, --links 2 or a larger --depth tell more")
     }
-
-    /// Why RDMA is not used where there is none.
-    static let noDevice = "no RDMA device"
 
     private static func share(_ us: UInt64, _ seen: Observation) -> Double {
         seen.serving.atNs == 0 ? 0 : Double(us) * 1000 / Double(seen.serving.atNs)

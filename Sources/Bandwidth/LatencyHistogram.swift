@@ -64,7 +64,8 @@ extension LatencyHistogram {
     init(encoded: String) {
         for part in encoded.split(separator: ",") {
             let ends = part.split(separator: ":")
-            guard ends.count == 2, let place = Int(ends[0]), counts.indices.contains(place), let number = UInt64(ends[1]),
+            guard ends.count == 2, let place = Int(ends[0]), counts.indices.contains(place),
+                let number = UInt64(ends[1]),
                 number < 1 << 48
             else { continue }
             counts[place] += number

@@ -23,7 +23,9 @@ public final class LocalServer {
         defer { for argument in arguments { free(argument) } }
         var started = pid_t()
         let failure = posix_spawn(&started, program, &actions, nil, &arguments, environ)
-        guard failure == 0 else { throw BenchError(.system, "the far side's process cannot be started: error \(failure)") }
+        guard failure == 0 else {
+            throw BenchError(.system, "the far side's process cannot be started: error \(failure)")
+        }
         process = started
         do throws(Errno) { try writer.close() } catch {}
         guard let line = Self.line(reader.raw, limitMs: 15_000), let place = line.split(separator: " ").last else {

@@ -236,8 +236,6 @@ struct PointRun {
         seen.reading = Usage.together(reading)
         seen.serving = Usage.together(serving)
         seen.limits = result.limits
-        seen.memoryBytes = plan.memoryBytes
-        seen.rdmaObjection = BenchRail.offers().first { $0.kind == .rdma }?.objection
         let ours = MachineCounts.tcpBufferBytesMax().map { min($0.receive, $0.send) }
         let theirs = sides.compactMap { far -> UInt64? in
             guard let receive = far.hello["receive-buffer"].flatMap({ UInt64($0) }),
@@ -246,8 +244,8 @@ struct PointRun {
             return min(receive, send)
         }
         seen.socketBufferBytesMax = ([ours] + theirs.map { Optional($0) }).compactMap { $0 }.min()
-        let locked = [try? ResourceLimit.lockedMemory.values().soft] + sides.map { $0.hello["memlock"].flatMap { UInt64($0) } }
-        seen.lockedMemoryBytesMax = locked.compactMap { $0 }.min()
+        seen.pinningObjection =
+            BenchRail.pinningObjection(bytes: plan.memoryBytes) ?? sides.compactMap(\.pinningObjection).first
         return seen
     }
 }

@@ -19,7 +19,8 @@ struct BenchRequest: Sendable {
         plotPath = input.values["--plot"]
         guard isLocal != !input.arguments.isEmpty else {
             throw CommandFailure(
-                .usage, "say which host is to be measured, or --local: martlet bench 10.0.0.5 (there: martlet bench serve)")
+                .usage,
+                "say which host is to be measured, or --local: martlet bench 10.0.0.5 (there: martlet bench serve)")
         }
         guard !(wantsJSON && wantsCSV) else { throw CommandFailure(.usage, "--json and --csv exclude each other") }
         if let plotPath, !plotPath.hasSuffix(".svg") {
@@ -100,7 +101,9 @@ struct BenchRequest: Sendable {
     static func bytes(_ text: String, _ name: String) throws(CommandFailure) -> Int {
         for (letter, shift) in [("K", 10), ("M", 20), ("G", 30)] {
             for ending in [letter + "iB", letter] where text.hasSuffix(ending) {
-                if let number = Int(text.dropLast(ending.count)), number > 0, number < 1 << 20 { return number << shift }
+                if let number = Int(text.dropLast(ending.count)), number > 0, number < 1 << 20 {
+                    return number << shift
+                }
             }
         }
         guard let number = Int(text), number > 0 else {
@@ -123,7 +126,8 @@ struct BenchRequest: Sendable {
         if SocketAddress(hostAndPort: text) != nil { return text }
         var host = text
         var port = Self.port
-        if let colon = text.lastIndex(of: ":"), !text.dropLast(text.distance(from: colon, to: text.endIndex)).contains(":"),
+        if let colon = text.lastIndex(of: ":"),
+            !text.dropLast(text.distance(from: colon, to: text.endIndex)).contains(":"),
             let number = Int(text[text.index(after: colon)...])
         {
             (host, port) = (String(text[..<colon]), number)

@@ -72,8 +72,12 @@ enum BenchTable {
         let copies = BenchReport.decimals(result.copiesPerByte, 2)
         let reading = BenchReport.decimals(result.syscallsReading, 0)
         let serving = BenchReport.decimals(result.syscallsServing, 0)
-        lines.append("  copies per byte \(copies); system calls per GiB \(reading) + \(serving); sent again \(result.retransmitted)")
-        for (name, count) in result.deviceCounters.sorted(by: { $0.key < $1.key }) { lines.append("  \(name) \(count)") }
+        lines.append(
+            "  copies per byte \(copies); system calls per GiB \(reading) + \(serving); sent again \(result.retransmitted)"
+        )
+        for (name, count) in result.deviceCounters.sorted(by: { $0.key < $1.key }) {
+            lines.append("  \(name) \(count)")
+        }
         for finding in result.findings { lines.append("  bound: \(finding.sentence)") }
         return lines
     }

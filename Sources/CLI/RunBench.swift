@@ -20,11 +20,12 @@ func runBenchServer(_ input: Command.Input, _ context: CommandContext) async thr
     let server = try BenchServer(options)
     context.stop.onRequest { _ in server.stop() }
     let console = context.console
+    let isQuiet = options.isForOneSession
     console.print("martlet bench listens at \(server.address)")
     if options.listen.hasPrefix("127.") && !options.isForOneSession {
         console.note("only this machine can reach it; for others: martlet bench serve --listen ADDRESS")
     }
-    try await onThread("bench-serve-main") { server.run { console.note($0) } }
+    try await onThread("bench-serve-main") { server.run { if !isQuiet { console.note($0) } } }
     return .ok
 }
 

@@ -44,7 +44,9 @@ public enum MachineCounts {
     /// The largest receive and send buffers that the kernel gives a TCP connection by itself, in bytes.
     public static func tcpBufferBytesMax(proc: String = "/proc") -> (receive: UInt64, send: UInt64)? {
         func last(_ name: String) -> UInt64? {
-            SystemTree.text("\(proc)/sys/net/ipv4/\(name)")?.split { $0 == "\t" || $0 == " " }.last.flatMap { UInt64($0) }
+            SystemTree.text("\(proc)/sys/net/ipv4/\(name)")?.split { $0 == "\t" || $0 == " " }.last.flatMap {
+                UInt64($0)
+            }
         }
         guard let receive = last("tcp_rmem"), let send = last("tcp_wmem") else { return nil }
         return (receive, send)

@@ -2,7 +2,8 @@ extension Command {
     static let bench = Command(
         name: "bench", summary: "how fast can weights move between these nodes, and what holds them back",
         examples: [
-            Example("martlet bench --local", "Both sides on this machine: is the tool, the memory, the kernel all right?"),
+            Example(
+                "martlet bench --local", "Both sides on this machine: is the tool, the memory, the kernel all right?"),
             Example("martlet bench serve --listen 10.0.0.5", "On one node; it ends by itself when nobody comes."),
             Example("martlet bench 10.0.0.5", "On the other node: about ten seconds, no configuration."),
             Example(
