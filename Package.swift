@@ -96,10 +96,17 @@ let package = Package(
                 "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
+        // Measures what the movers reach.
+        room(
+            "Bandwidth",
+            [
+                "Rails", "Workers", "Digests", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+                "Observability", "System",
+            ]),
         room(
             "CLI",
             [
-                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
                 "HTTP", "Origins", "Simulation",
             ]),
@@ -180,6 +187,7 @@ let package = Package(
         tests(
             "Services",
             ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]

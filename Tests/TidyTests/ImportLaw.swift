@@ -64,8 +64,13 @@ enum ImportLaw {
             "Transport", "Rails", "Workers",
             "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
         ],
+        // Measures what the movers reach, and says what holds them back.
+        "Bandwidth": [
+            "Rails", "Workers", "Digests", "Swarm", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+            "Verbs", "Observability", "System", "Artifacts",
+        ],
         "CLI": [
-            "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
+            "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
             "ControlAPI", "RPC", "HTTP",
             "System", "Memory", "Storage", "Origins", "Transport", "TransportVerbs", "Verbs", "Artifacts",
             "Simulation",
