@@ -42,6 +42,7 @@ let package = Package(
         // C
         shim("CLinux", libraries: ["numa"]),
         shim("CDigest", libraries: ["crypto"]),
+        shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
@@ -62,7 +63,8 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "System", "Artifacts"]),
+        room("TLS", ["CTLS"]),
+        room("Transport", ["Memory", "TLS", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportVerbs", ["Transport", "Verbs", "System"]),
@@ -94,10 +96,17 @@ let package = Package(
                 "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
+        // Measures what the movers reach.
+        room(
+            "Bandwidth",
+            [
+                "Rails", "Workers", "Digests", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+                "Observability", "System",
+            ]),
         room(
             "CLI",
             [
-                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
                 "HTTP", "Origins", "Simulation",
             ]),
@@ -143,11 +152,13 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
+        .target(name: "MadeCertificates", path: "Tests/MadeCertificates", swiftSettings: strict),
+        tests("TLS", ["MadeCertificates", "TLS", "System"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System", "AcceleratorDouble", "Memory",
+                "Rails", "System", "AcceleratorDouble", "Memory", "MadeCertificates", "TLS",
             ]
         ),
         .target(
@@ -176,6 +187,7 @@ let package = Package(
         tests(
             "Services",
             ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]
