@@ -46,7 +46,8 @@ public final class SchedulerServer: Sendable {
     }
 
     private init(_ configuration: SchedulerConfiguration, _ log: Logger) throws {
-        let core = SchedulerCore(settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let core = SchedulerCore(
+            name: configuration.name, settings: configuration.settings, outboxMax: configuration.outboxMax)
         let streams = SchedulerStreams(
             core: core, name: configuration.name, cluster: configuration.cluster, log: log)
         server = try RPCServer.start(
@@ -113,10 +114,10 @@ public final class SchedulerServer: Sendable {
                 if isFirst.take() {
                     core.handle(.expectedHosts(Int(wire.liveHosts)))
                 }
-                core.handle(
-                    .settings(
-                        neighbourhoodSize: wire.settings.map { Int($0.neighbourhoodSize) },
-                        leasePieces: wire.settings.map { Int($0.leasePieces) }))
+                core.handle(.schedulers(max(1, wire.schedulers.count { $0.live })))
+                for fault in core.change(wire.settings?.changes ?? []) {
+                    log.warning("a setting of the cluster was passed over", ["reason": .text(fault)])
+                }
             },
             onNote: { note in
                 switch note {
@@ -133,6 +134,16 @@ public final class SchedulerServer: Sendable {
         for task in tasks { task.cancel() }
         await server.shutdown(grace: .zero)
         observability?.stop()
+    }
+}
+
+extension Wire.ClusterSettings {
+    /// What was set, by name; the two limits that have fields of their own among them.
+    fileprivate var changes: [(name: String, value: String)] {
+        var changes: [(name: String, value: String)] = []
+        if neighbourhoodSize > 0 { changes.append(("neighbourhood_size", "\(neighbourhoodSize)")) }
+        if leasePieces > 0 { changes.append(("lease_pieces", "\(leasePieces)")) }
+        return changes + named.map { ($0.name, $0.value) }
     }
 }
 

@@ -32,6 +32,7 @@ extension Scheduler {
         hosts[number]!.info = info
         hosts[number]!.session = session
         hosts[number]!.hasReported = false
+        forgetOriginShare(of: number)
         hosts[number]!.listed = []
         hosts[number]!.unplaced = []
         sessions[session] = number

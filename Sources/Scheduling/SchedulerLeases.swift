@@ -46,6 +46,7 @@ extension Scheduler {
             return false
         }
         if !isWhole, !mayExpose(id, number, pieces.count) { return false }
+        if !mayConnect(number) { return false }
         let lease = LeaseID(nextLease)
         nextLease += 1
         register(
