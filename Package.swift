@@ -86,7 +86,8 @@ let package = Package(
         room(
             "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
         room(
-            "ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability", "Configuration", "System"]),
+            "ManagerService",
+            ["ControlAPI", "Registry", "Scheduling", "CSQLite", "Observability", "Configuration", "System"]),
         room(
             "PeerService",
             [
@@ -123,6 +124,11 @@ let package = Package(
                 "Verbs", "Workers",
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
+
+        .executableTarget(
+            name: "bench-registrations",
+            dependencies: ["SchedulerService", "ControlAPI", "RPC", "Scheduling", "Observability", "System"],
+            path: "Bench/registrations", swiftSettings: strict),
 
         // Tests.
         tests("Artifacts", ["Artifacts"]),
@@ -167,7 +173,9 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
-        tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests(
+            "Services",
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]

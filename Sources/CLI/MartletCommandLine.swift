@@ -7,7 +7,7 @@ import System
 /// code.
 public enum MartletCommandLine {
     static let commands: [Command] = [
-        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .simulate, .info, .config,
+        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .settings, .simulate, .info, .config,
         .version,
     ]
 

@@ -18,9 +18,11 @@ struct SchedulerList: Sendable {
     func load() -> [String: [RPCAddress]] {
         do throws(Errno) {
             let directory = try Directory(path: directory)
-            let file = try directory.open(SchedulerList.fileName, .readOnly)
+            let file = try directory.open(SchedulerList.fileName, .read)
             var bytes = [UInt8](repeating: 0, count: SchedulerList.bytesMax)
-            let count = try bytes.withUnsafeMutableBytes { (buffer) throws(Errno) in try file.read(at: 0, into: buffer) }
+            let count = try bytes.withUnsafeMutableBytes { buffer in
+                Result { () throws(Errno) in try file.read(at: 0, into: buffer) }
+            }.get()
             return SchedulerList.parse(String(decoding: bytes[..<count], as: UTF8.self))
         } catch {
             return [:]
@@ -33,8 +35,11 @@ struct SchedulerList: Sendable {
         guard text.utf8.count <= SchedulerList.bytesMax else { return }
         let directory = try Directory(path: directory)
         let temporary = "\(SchedulerList.fileName).new"
-        let file = try directory.open(temporary, .createOrTruncate)
-        try Array(text.utf8).withUnsafeBytes { (bytes) throws(Errno) in try file.write(bytes, at: 0) }
+        let file = try directory.open(temporary, .createOrOpen)
+        try file.truncate(sizeBytes: 0)
+        try Array(text.utf8).withUnsafeBytes { bytes in
+            Result { () throws(Errno) in try file.write(bytes, at: 0) }
+        }.get()
         // A torn file after a crash of the machine would be worse than none.
         try file.syncData()
         try directory.rename(temporary, to: directory, SchedulerList.fileName)

@@ -14,6 +14,7 @@ public final class SchedulerServer: Sendable {
     private let server: RPCServer
     private let observability: ObservabilityServer?
     private let tasks: [Task<Void, Never>]
+    private let membership: ManagerMembership?
 
     /// Where it listens, with the port that was chosen.
     public var address: RPCAddress { server.addresses[0] }
@@ -69,6 +70,7 @@ public final class SchedulerServer: Sendable {
             throw error
         }
         self.core = core
+        self.membership = membership
         if let membership {
             tasks.append(
                 Task {
@@ -131,6 +133,8 @@ public final class SchedulerServer: Sendable {
 
     /// Ends it: streams are closed, hosts go on with what they know and attach elsewhere. Takes a few seconds at most.
     public func stop() async {
+        // First the list without us, then the streams: hosts that hear both know where to go.
+        await membership?.leave()
         for task in tasks { task.cancel() }
         await server.shutdown(grace: .zero)
         observability?.stop()

@@ -120,7 +120,7 @@ extension Fleet {
             host.leases[lease] = nil
             deliver(host, host.life, .leaseEnded(Swarm.LeaseID(lease.value)))
         case .refused(_, let failure): deliver(host, host.life, .refused(reason: failure.sentence))
-        case .welcome, .resolveOrder, .resolveReply: break
+        case .welcome, .resolveOrder, .resolveReply, .originShare: break
         }
     }
 

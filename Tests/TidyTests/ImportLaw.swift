@@ -52,8 +52,9 @@ enum ImportLaw {
         "SchedulerService": [
             "ControlAPI", "RPC", "Scheduling", "Configuration", "Observability", "Digests", "System", "Artifacts",
         ],
+        // Scheduling: the table of settings that schedulers know, against which changes are checked.
         "ManagerService": [
-            "ControlAPI", "RPC", "Registry", "Configuration", "Observability", "System", "Artifacts",
+            "ControlAPI", "RPC", "Registry", "Scheduling", "Configuration", "Observability", "System", "Artifacts",
         ],
         "PeerService": [
             "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP",
