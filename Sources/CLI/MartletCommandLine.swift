@@ -7,7 +7,8 @@ import System
 /// code.
 public enum MartletCommandLine {
     static let commands: [Command] = [
-        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .settings, .simulate, .info, .config,
+        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .token, .settings, .simulate,
+        .info, .config,
         .version,
     ]
 
