@@ -178,7 +178,7 @@ let package = Package(
             ]),
         tests(
             "Services",
-            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity"]),
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity", "System"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]

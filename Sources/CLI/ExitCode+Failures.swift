@@ -20,6 +20,7 @@ extension ExitCode {
             case .malformed, .storage: self = .usage
             case .untrusted: self = .denied
             case .unreachable: self = .unavailable
+            case .otherCluster: self = .conflict
             case .failed: self = .failure
             }
         case let error as StorageError: self.init(failureCode: "\(error.code)")

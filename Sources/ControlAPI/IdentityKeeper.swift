@@ -132,7 +132,8 @@ public final class IdentityKeeper: Sendable {
         }
         let (authority, key, request) = try await Blocking.run { () throws(IdentityError) in
             let authority = try ServerPin.authority(
-                host: host, port: port, pin: token.pin, timeoutMs: 5_000, nowUnixS: WallClock.nowSeconds())
+                host: host, port: port, pin: token.pin, cluster: settings.identity.cluster, timeoutMs: 5_000,
+                nowUnixS: WallClock.nowSeconds())
             let key = try PrivateKey()
             return (authority, key, try key.request())
         }
@@ -143,19 +144,10 @@ public final class IdentityKeeper: Sendable {
                 caPEM: authority.pem, serverName: MemberIdentity.serverName(.manager, cluster: identity.cluster)),
             options: ControlLimits.channel)
         defer { channel.close() }
-        let answer: Wire.Certification
-        do throws(RPCError) {
-            answer = try await TrustClient(channel).join(
-                Wire.JoinRequest(
-                    tokenID: token.id, tokenSecret: token.secret, certificateRequest: request,
-                    cluster: identity.cluster, role: identity.role.rawValue, host: identity.host))
-        } catch {
-            guard error.status == .unavailable else { throw error }
-            throw RPCError(
-                .unavailable,
-                "the manager at \(manager) is not reached as manager of cluster \(identity.cluster); is cluster.name right? (\(error.message))"
-            )
-        }
+        let answer = try await TrustClient(channel).join(
+            Wire.JoinRequest(
+                tokenID: token.id, tokenSecret: token.secret, certificateRequest: request, cluster: identity.cluster,
+                role: identity.role.rawValue, host: identity.host))
         return try await accept(answer, key, authority, settings)
     }
 

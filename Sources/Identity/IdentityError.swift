@@ -8,6 +8,8 @@ public struct IdentityError: Error, Hashable, Sendable, CustomStringConvertible 
         case untrusted
         /// A file cannot be read or written, or others may read it.
         case storage
+        /// Of another cluster.
+        case otherCluster
         /// The other side cannot be reached.
         case unreachable
         /// OpenSSL refused something it never refuses.

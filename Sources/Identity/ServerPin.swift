@@ -5,9 +5,9 @@ public enum ServerPin {
     /// The authority whose public key has this hash, as a server shows it in its handshake.
     ///
     /// Nothing is sent and nothing else is believed; a server that shows another authority, or a certificate that this one
-    /// did not sign, is refused (`untrusted`). Blocks for at most `timeoutMs`: not for the cooperative pool.
+    /// did not sign, is refused (`untrusted`), a manager of another cluster with `otherCluster`. Blocks for at most `timeoutMs`: not for the cooperative pool.
     public static func authority(
-        host: String, port: UInt16, pin: String, timeoutMs: Int32, nowUnixS: Int64
+        host: String, port: UInt16, pin: String, cluster: String, timeoutMs: Int32, nowUnixS: Int64
     ) throws(IdentityError) -> Certificate {
         var failure: CInt = 0
         let text: String
@@ -30,6 +30,12 @@ public enum ServerPin {
             throw IdentityError(
                 .untrusted,
                 "the manager at \(host):\(port) shows a certificate that its authority did not sign, or that is not valid now; check this machine's clock"
+            )
+        }
+        if let manager = leaf.identity, manager.cluster != cluster {
+            throw IdentityError(
+                .otherCluster,
+                "the manager at \(host):\(port) is that of cluster \(manager.cluster), not of ‘\(cluster)’; set cluster.name, or give another manager"
             )
         }
         return authority

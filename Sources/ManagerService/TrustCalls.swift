@@ -18,7 +18,7 @@ struct TrustCalls: TrustHandler {
                 "member joined",
                 [
                     "identity": .text(certificate.identity?.uri ?? ""), "from": .text(context.peer),
-                    "serial": .text(certificate.serial), "token": .text(request.tokenID),
+                    "serial": .text(certificate.serial), "join_id": .text(request.tokenID),
                 ])
             return certification(certificate)
         } catch {
@@ -71,7 +71,7 @@ struct TrustCalls: TrustHandler {
         let (shown, token) = try await core.createToken(
             roles: roles, host: request.host, lifeS: Int64(clamping: request.lifeS), usesMax: request.usesMax)
         log.info(
-            "token made", ["token": .text(token.id), "roles": .text(roles.map(\.rawValue).joined(separator: ","))])
+            "token made", ["join_id": .text(token.id), "roles": .text(roles.map(\.rawValue).joined(separator: ","))])
         return Wire.CreateTokenResponse(token: shown.text, info: token.wire)
     }
 
@@ -85,7 +85,7 @@ struct TrustCalls: TrustHandler {
         _ request: Wire.RevokeTokenRequest, context: RPCServerContext
     ) async throws -> Wire.RevokeTokenResponse {
         try await core.revokeToken(request.id)
-        log.info("token revoked", ["token": .text(request.id)])
+        log.info("token revoked", ["join_id": .text(request.id)])
         return Wire.RevokeTokenResponse()
     }
 

@@ -48,6 +48,8 @@ public final class RPCServer: Sendable {
     public let addresses: [RPCAddress]
     /// The services' states, as the health service tells them.
     public let health: RPCHealth
+    /// The methods it answers, those of health and reflection among them, as paths.
+    public var methodPaths: [String] { methods.keys.sorted() }
     private let options: RPCServerOptions
     private let methods: [String: RPCServiceMethod]
     private let state: Mutex<State>
@@ -197,12 +199,13 @@ public final class RPCServer: Sendable {
         guard success, let handle else { return }
         requestCall()
         let call = ServerCall(handle, messageBytesMax: options.messageBytesMax)
-        guard let method = methods[call.context.method] else {
-            call.refuse(RPCError(.unimplemented, "this server has no method \(call.context.method)"))
-            return
-        }
+        // Before anything is said of what there is.
         if let refusal = options.admit?(call.context) {
             call.refuse(refusal)
+            return
+        }
+        guard let method = methods[call.context.method] else {
+            call.refuse(RPCError(.unimplemented, "this server has no method \(call.context.method)"))
             return
         }
         let isAdmitted = state.withLock { state in
