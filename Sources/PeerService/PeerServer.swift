@@ -163,7 +163,8 @@ public final class PeerServer: Sendable {
             limiter: limiter)
         started.add { observability?.stop() }
         let server = try options.servesNode ? listen(configuration, parts: parts) : nil
-        let fixed = options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) }
+        let fixed =
+            options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) }
         // Named by hand, a scheduler is known by its address: every host must then name it alike.
         scheduler.use(Dictionary(fixed.map { ("\($0)", [$0]) }, uniquingKeysWith: { first, _ in first }))
         managerLink?.useLastList()
@@ -216,9 +217,12 @@ public final class PeerServer: Sendable {
 
     private static func listen(_ configuration: Configuration, parts: PeerParts) throws -> RPCServer {
         let path = configuration[Schema.Peer.socket]
+        let gatekeeper = Gatekeeper(cluster: parts.cluster, revocations: Revocations(), isOpen: false)
+        var options = RPCServerOptions()
+        options.admit = { gatekeeper.admit($0) }
         return try RPCServer.start(
             listeners: [RPCListener(.unix(path: path), credentials: .insecure)],
-            services: [.node(NodeService(peer: parts))], options: RPCServerOptions())
+            services: [.node(NodeService(peer: parts))], options: options)
     }
 
     private static func resolveAtOrigin(
