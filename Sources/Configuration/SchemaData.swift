@@ -161,7 +161,14 @@ extension Schema {
         /// Connections.
         public static let connections = Setting.integer(
             "origin.connections", "8", in: 1...256, for: .peers, "Requests to origins at a time.")
-        static let keys = [hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key]
+        /// Where origins may be besides the public Internet.
+        public static let allowPrivate = Setting<String?>.text(
+            "origin.allow_private", for: .peers,
+            "Addresses, ranges and host names, or all, that references and redirects may lead to besides the public Internet and the hub named here."
+        )
+        static let keys = [
+            hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key, allowPrivate.key,
+        ]
     }
 
     /// `[swarm]`

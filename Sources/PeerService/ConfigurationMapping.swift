@@ -32,6 +32,7 @@ extension OriginSettings {
         retry.retriesMax = Int(configuration[Schema.Origin.retries])
         // curl counts whole seconds.
         client.silentSecondsMax = max(1, Int(configuration[Schema.Origin.timeout].clampedNs / 1_000_000_000))
+        if let listed = configuration[Schema.Origin.allowPrivate] { try allowAddresses(listed: listed) }
         client.connectionsPerHostMax = Int(configuration[Schema.Origin.connections])
     }
 }
