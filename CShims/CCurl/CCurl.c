@@ -100,7 +100,7 @@ int martlet_curl_server_of(const char *url, const char *reference, char *host, s
     return result;
 }
 
-int martlet_resolve(const char *name, uint8_t *addresses, size_t addresses_max) {
+int martlet_curl_resolve(const char *name, uint8_t *addresses, size_t addresses_max) {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *list = NULL;
     if (getaddrinfo(name, NULL, &hints, &list) != 0) return -EHOSTUNREACH;
     size_t count = 0;
@@ -121,7 +121,7 @@ int martlet_resolve(const char *name, uint8_t *addresses, size_t addresses_max) 
     return (int)count;
 }
 
-int martlet_parse_address(const char *text, uint8_t *bytes) {
+int martlet_curl_parse_address(const char *text, uint8_t *bytes) {
     struct in_addr v4;
     if (inet_aton(text, &v4) == 1) {
         memcpy(bytes, &v4, 4);

@@ -86,7 +86,8 @@ private struct OwnPeer: Sendable {
             let scheduler = isAlone ? try SchedulerServer.embedded(configuration, log: quiet) : nil
             let peer = try PeerServer.start(
                 configuration,
-                PeerServer.Options(isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? []),
+                PeerServer.Options(
+                    isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? [], readsAnyFile: isAlone),
                 credentials: isAlone ? .insecure : try context.credentials(listening: []),
                 log: quiet)
             return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler)

@@ -166,8 +166,13 @@ extension Schema {
             "origin.allow_private", for: .peers,
             "Addresses, ranges and host names, or all, that references and redirects may lead to besides the public Internet and the hub named here."
         )
+        /// Where local origins may be.
+        public static let fileRoots = Setting<String?>.text(
+            "origin.file_roots", for: .peers,
+            "Directories that file: references may lead into, separated by commas; none: no file of this host is read for others."
+        )
         static let keys = [
-            hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key, allowPrivate.key,
+            hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key, allowPrivate.key, fileRoots.key,
         ]
     }
 

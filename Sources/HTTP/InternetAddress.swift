@@ -17,7 +17,7 @@ public struct InternetAddress: Hashable, Sendable, CustomStringConvertible {
         // Nothing longer is an address, and a NUL would hide what follows it from C.
         guard text.utf8.count <= 64, !text.utf8.contains(0) else { return nil }
         var read = [UInt8](repeating: 0, count: 16)
-        let count = martlet_parse_address(String(text), &read)
+        let count = martlet_curl_parse_address(String(text), &read)
         guard count > 0 else { return nil }
         self.init(bytes: Array(read.prefix(Int(count))))
     }

@@ -40,7 +40,7 @@ struct ProxyAddresses: Sendable {
     private static func addresses(of host: String) -> [InternetAddress] {
         if let address = InternetAddress(host) { return [address] }
         var bytes = [UInt8](repeating: 0, count: 17 * addressesMax)
-        let count = martlet_resolve(host, &bytes, addressesMax)
+        let count = martlet_curl_resolve(host, &bytes, addressesMax)
         guard count > 0 else { return [] }
         return (0..<Int(count)).compactMap { index in
             let place = 17 * index

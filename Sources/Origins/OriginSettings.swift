@@ -50,6 +50,8 @@ public struct OriginSettings: Sendable {
     public var credentials = OriginCredentials()
     /// When requests are repeated.
     public var retry = HTTPRetryPolicy.standard
+    /// The directories that `file:` references may lead into.
+    public var fileRoots = ["/"]
     /// The HTTP client's limits.
     public var client = HTTPClientSettings()
 

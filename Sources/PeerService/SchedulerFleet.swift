@@ -228,7 +228,8 @@ final class SchedulerFleet: SchedulerPort {
             host: identity.host.name, incarnation: identity.incarnation, cluster: identity.cluster,
             role: identity.isSeed ? .seed : .peer, addresses: identity.addresses, zone: identity.zone,
             rack: identity.rack, machine: identity.machine, uploadSlots: UInt32(clamping: identity.uploadSlots),
-            version: BuildInfo.version, leases: leases.sorted { $0.key.value < $1.key.value }.map { $0.value.wire($0.key) },
+            version: BuildInfo.version,
+            leases: leases.sorted { $0.key.value < $1.key.value }.map { $0.value.wire($0.key) },
             readsNoOrigin: identity.readsNoOrigin)
     }
 

@@ -47,8 +47,8 @@ int martlet_curl_server_of(const char *_Nonnull url, const char *_Nullable refer
 
 // The addresses that a name has now, at most `addresses_max` of 17 bytes each: how many bytes count (4 or 16) and they.
 // Blocks. Returns how many, or -EHOSTUNREACH.
-int martlet_resolve(const char *_Nonnull name, uint8_t *_Nonnull addresses, size_t addresses_max);
+int martlet_curl_resolve(const char *_Nonnull name, uint8_t *_Nonnull addresses, size_t addresses_max);
 
 // Reads any form of an IPv4 address that inet_aton(3) takes, or an IPv6 address without brackets, into 16 bytes.
 // Returns 4 or 16, or -EINVAL.
-int martlet_parse_address(const char *_Nonnull text, uint8_t *_Nonnull bytes);
+int martlet_curl_parse_address(const char *_Nonnull text, uint8_t *_Nonnull bytes);
