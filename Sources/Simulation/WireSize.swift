@@ -45,7 +45,8 @@ enum WireSize {
         case .blame(_, let parent, _, _): frame + text(parent.name) + identity + 3
         case .load: frame + 12
         case .forgot: frame + identity
-        case .detached, .expectedHosts, .settings, .tick: 0
+        case .moved: frame + identity + 2
+        case .detached, .expectedHosts, .settings, .schedulers, .tick: 0
         }
     }
 
@@ -63,6 +64,7 @@ enum WireSize {
         case .digestsWithdrawn: frame + identity
         case .lease(let lease, _, _, let range, _):
             frame + 2 * identity + varint(lease.value) + varint(range.lowerBound) + 4
+        case .originShare: frame + 16
         case .leaseEnded(let lease): frame + 1 + varint(lease.value)
         case .refused(_, let failure): frame + identity + text(failure.code) + text(failure.sentence)
         }
