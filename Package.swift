@@ -193,5 +193,16 @@ let package = Package(
         tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
+
+        // Every parser of strangers' bytes, and what hands them made-up input.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Artifacts", "Configuration", "ControlAPI", "Digests", "HTTP", "Origins", "Protobuf", "RPC", "Rails",
+                "Storage", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+            ], path: "Tests/Fuzz/Targets", swiftSettings: strict),
+        .executableTarget(
+            name: "martlet-fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Program", swiftSettings: strict),
+        tests("Fuzz", ["FuzzTargets", "martlet-fuzz"]),
     ]
 )
