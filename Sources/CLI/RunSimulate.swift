@@ -95,8 +95,6 @@ private func write(_ text: String, to path: String) throws(CommandFailure) {
     }
 }
 
-
-
 private func processorTimeNs() -> UInt64 {
     var time = timespec()
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)

@@ -24,7 +24,7 @@ struct SimulationRequest: Sendable {
         wantsJSON = input.has("--json")
         svgPath = input.values["--svg"]
         let kept = ["--nodes", "--seeds", "--size", "--files", "--models", "--nic", "--origin", "--rack", "--uplink"]
-        options = (kept + ["--latency", "--workload", "--faults"])
+        options = (kept + ["--latency", "--limit", "--workload", "--faults"])
             .compactMap { name in input.values[name].map { "\(name) \($0)" } }.joined(separator: " ")
         let nodes = try Self.number(input, "--nodes", 1...20_000)
         if let nodes { scenario.peers = nodes }
@@ -44,6 +44,9 @@ struct SimulationRequest: Sendable {
         }
         if let count = try Self.number(input, "--latency", 1...10_000_000) {
             scenario.latencyNs = UInt64(count) * 1000
+        }
+        if let count = try Self.number(input, "--limit", 1...1_000_000_000) {
+            scenario.limitNs = UInt64(count) * 1_000_000
         }
         try takeUplink(input)
         try takeWorkload(input)

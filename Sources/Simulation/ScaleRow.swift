@@ -29,7 +29,8 @@ public struct ScaleRow: Sendable {
     ]
     private var cells: [String] {
         [
-            "\(peers)", fixed(ratio, 3), fixed(originRatio, 3), fixed(schedulerMicroseconds, 1), fixed(schedulerBytes, 0),
+            "\(peers)", fixed(ratio, 3), fixed(originRatio, 3), fixed(schedulerMicroseconds, 1),
+            fixed(schedulerBytes, 0),
             fixed(seconds, 2),
         ]
     }
@@ -46,7 +47,9 @@ public struct ScaleRow: Sendable {
 
     /// For programs.
     public var json: String {
-        let names = ["peers", "ratio", "origin_ratio", "scheduler_us_per_peer", "scheduler_bytes_per_peer", "processor_s"]
+        let names = [
+            "peers", "ratio", "origin_ratio", "scheduler_us_per_peer", "scheduler_bytes_per_peer", "processor_s",
+        ]
         return "{\(zip(names, cells).map { "\"\($0)\":\($1)" }.joined(separator: ","))}"
     }
 
@@ -57,7 +60,8 @@ public struct ScaleRow: Sendable {
         func curve(_ name: String, _ unit: String, _ colour: String, _ value: (ScaleRow) -> Double) -> Plot.Curve {
             let most = max(rows.map(value).max() ?? 0, 1e-9)
             let points = zip(places, rows).map { (x: $0, y: value($1) / most) }
-            return Plot.Curve(name: "\(name) (top: \(fixed(most, 0)) \(unit))", colour: colour, isBold: true, points: points)
+            return Plot.Curve(
+                name: "\(name) (top: \(fixed(most, 0)) \(unit))", colour: colour, isBold: true, points: points)
         }
         let plot = Plot(width: 720, height: 300, title: "Cost of the scheduler for each peer", axis: "peers")
         return plot.svg(

@@ -38,7 +38,8 @@ enum WireSize {
         case .resolved(_, _, let result):
             frame + 4 + ((try? result.get()).map { identity + manifest($0.manifest) } ?? 64)
         case .join(_, _, let its): frame + identity + manifest(its)
-        case .leave(_, _, _, let failure): frame + identity + 2 + (failure.map { text($0.code) + text($0.sentence) } ?? 0)
+        case .leave(_, _, _, let failure):
+            frame + identity + 2 + (failure.map { text($0.code) + text($0.sentence) } ?? 0)
         case .kept(_, _, let found, let digests): frame + identity + pieces(found) + 34 * digests.count
         case .leaseReturned(_, let lease, let failure, _):
             frame + 1 + varint(lease.value) + (failure.map { text($0.code) + text($0.sentence) } ?? 0)

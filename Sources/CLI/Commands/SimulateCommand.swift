@@ -47,6 +47,7 @@ extension Command {
             Option("--faults", "LIST", "What goes wrong, such as crash=2,slow=1; or random."),
             Option("--runs", "N", "Run so many seeds from --seed on, and print those that fail."),
             Option("--scale", "LIST", "Run with each of these numbers of peers, and compare."),
+            Option("--limit", "MS", "Give a run up after so many milliseconds of virtual time; 3600000."),
             Option("--trace", "PEER", "Print the story of this peer, counted from 0."),
             Option("--svg", "FILE", "Draw the run, or the cost of --scale, into a file."),
             .json,
