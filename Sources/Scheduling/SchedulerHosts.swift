@@ -32,6 +32,7 @@ extension Scheduler {
         hosts[number]!.info = info
         hosts[number]!.session = session
         hosts[number]!.hasReported = false
+        forgetOriginShare(of: number)
         hosts[number]!.listed = []
         hosts[number]!.unplaced = []
         sessions[session] = number
@@ -84,6 +85,7 @@ extension Scheduler {
             models[model]!.ordered[number] = nil
             models[model]!.faults[number] = nil
             models[model]!.exposed[number] = nil
+            models[model]!.leasedTo[number] = nil
         }
         hosts[number] = nil
         numbers[host.info.host] = nil
@@ -232,6 +234,7 @@ extension Scheduler {
             tasks[id]!.attempts = 0
             tasks[id]!.avoided.remove(number)
             addHoldings(number, id, leased, isExposed: isWanted)
+            for model in task.models { noteOriginPieces(model, leased.count) }
         }
         addHoldings(number, id, pieces, isExposed: false)
         if !digests.isEmpty { learnDigests(number, id, pieces, digests) }

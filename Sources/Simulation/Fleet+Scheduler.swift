@@ -155,7 +155,7 @@ extension Fleet {
             deliver(host, host.life, file / filesPerModel, .leaseEnded(Swarm.LeaseID(lease.value)))
         case .refused(let id, let failure):
             deliver(host, host.life, numberOfModel[id]!, .refused(reason: failure.sentence))
-        case .welcome, .resolveOrder, .resolveReply: break
+        case .welcome, .resolveOrder, .resolveReply, .originShare: break
         }
     }
 
