@@ -46,12 +46,14 @@ enum WireSize {
         case .blame(_, let parent, _, _): frame + text(parent.name) + identity + 3
         case .load: frame + 12
         case .forgot: frame + identity
-        case .detached, .expectedHosts, .settings, .tick: 0
+        case .moved: frame + identity + 8
+        case .detached, .expectedHosts, .settings, .schedulers, .tick: 0
         }
     }
 
     static func of(_ message: SchedulerMessage) -> Int {
         switch message {
+        case .originShare: frame + 16
         case .welcome: frame + 3
         case .resolveOrder(_, let reference): frame + 4 + text(reference)
         case .resolveReply(_, let result, _):
