@@ -42,6 +42,7 @@ let package = Package(
         // C
         shim("CLinux", libraries: ["numa"]),
         shim("CDigest", libraries: ["crypto"]),
+        shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
@@ -62,7 +63,8 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "System", "Artifacts"]),
+        room("TLS", ["CTLS"]),
+        room("Transport", ["Memory", "TLS", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportVerbs", ["Transport", "Verbs", "System"]),
@@ -86,17 +88,25 @@ let package = Package(
         room(
             "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
         room(
-            "ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability", "Configuration", "System"]),
+            "ManagerService",
+            ["ControlAPI", "Registry", "Scheduling", "CSQLite", "Observability", "Configuration", "System"]),
         room(
             "PeerService",
             [
                 "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
+        // Measures what the movers reach.
+        room(
+            "Bandwidth",
+            [
+                "Rails", "Workers", "Digests", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+                "Observability", "System",
+            ]),
         room(
             "CLI",
             [
-                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
                 "HTTP", "Origins", "Simulation",
             ]),
@@ -124,6 +134,11 @@ let package = Package(
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "bench-registrations",
+            dependencies: ["SchedulerService", "ControlAPI", "RPC", "Scheduling", "Observability", "System"],
+            path: "Bench/registrations", swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),
@@ -137,11 +152,13 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
+        .target(name: "MadeCertificates", path: "Tests/MadeCertificates", swiftSettings: strict),
+        tests("TLS", ["MadeCertificates", "TLS", "System"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System", "AcceleratorDouble", "Memory",
+                "Rails", "System", "AcceleratorDouble", "Memory", "MadeCertificates", "TLS",
             ]
         ),
         .target(
@@ -167,7 +184,10 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
-        tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests(
+            "Services",
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]

@@ -1,7 +1,7 @@
 /// Every limit and waiting time of the scheduler's machine, in one place.
 ///
-/// Times are milliseconds. The defaults suit a cluster of up to some thousand hosts; the manager's dynamic
-/// configuration may change `neighbourhoodSize` and `leasePieces` while the scheduler runs.
+/// Times are milliseconds. The defaults suit a cluster of up to some thousand hosts; what
+/// `SchedulingKnob.all` lists can be changed per cluster while schedulers run.
 public struct SchedulingSettings: Sendable, Hashable {
     // Hosts.
 
@@ -77,8 +77,34 @@ public struct SchedulingSettings: Sendable, Hashable {
     public var digestsPerMessage = 4_096
     /// How long one accusation counts.
     public var blameMs: UInt64 = 60_000
+    /// One host's accusation counts for two when it is repeated after this long …
+    public var blameRepeatMs: UInt64 = 5_000
+    /// … unless it accuses more hosts than these: then it may be the one that is cut off.
+    public var blamedByOneMax = 3
     /// How long a host that was blamed enough is nobody's parent, and its pieces do not count.
     public var exclusionMs: UInt64 = 60_000
+
+    // The origin's budget: of the whole cluster, and divided among the hosts that hold leases (0: no limit).
+
+    /// Who reads origins.
+    public var originPolicy = OriginPolicy.auto
+    /// Bytes a second.
+    public var originBytesPerSecond: UInt64 = 0
+    /// Requests a minute.
+    public var originRequestsPerMinute: UInt64 = 0
+    /// Transfers at a time.
+    public var originConnections = 0
+
+    // Admission: how many hosts may attach, and when the others come back.
+
+    /// Hosts that may attach in a second, once `admissionBurst` is used up.
+    public var admissionsPerSecond = 2_000
+    /// Hosts that may attach at once.
+    public var admissionBurst = 1_000
+    /// Hosts whose inventories may be on their way at a time: each may be as long as a gRPC window, some 64 KiB.
+    public var reportingMax = 1_024
+    /// The longest time that a host is told to stay away.
+    public var retryAfterMsMax: UInt64 = 30_000
 
     // Bounds of what hosts can make the scheduler remember.
 

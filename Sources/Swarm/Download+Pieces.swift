@@ -249,7 +249,10 @@ extension Download {
         removeCopy(number, peer)
         parents[place].wantTimeouts = 0
         parents[place].lies += 1
+        parents[place].hasDenied = true
+        hasDenials = true
         if parents[place].lies >= settings.absentLiesMax {
+            complain(of: parents[place].peer)
             drop(place, reason: "its piece map names pieces it denies to have")
         }
     }

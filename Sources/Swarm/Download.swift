@@ -70,6 +70,8 @@ public struct Download: Sendable {
     var flights: [Int: Flight] = [:]
     /// Pieces of a running origin read that have not come yet.
     var originPending: PieceBits
+    /// Some parent has denied a piece that its map named.
+    var hasDenials = false
     var leases: [OriginLease] = []
     /// Bytes of wants, reads and pieces with workers, each once per copy.
     var inFlightBytes = 0
@@ -226,6 +228,7 @@ public struct Download: Sendable {
             advanceLeases(nowNs)
             if ending == nil {
                 connectParents(nowNs)
+                reopenAfterDenials(nowNs)
                 openSessions(nowNs)
                 askForPieces(nowNs)
                 askTwice(nowNs)

@@ -81,6 +81,8 @@ struct Parent: Sendable {
     var wantTimeouts = 0
     var readFailures = 0
     var lies = 0
+    /// It denied a piece: its maps are asked for afresh once nothing else is asked of it.
+    var hasDenied = false
 
     init(_ offer: ParentOffer, pieceCount: Int) {
         peer = offer.peer

@@ -156,7 +156,7 @@ extension Upload {
     }
 
     /// Checks the sums that every decision rests on, for tests and simulation.
-    func checkInvariants() {
+    public func checkInvariants() {
         precondition(slots.count <= settings.slotsMax, "more slots than there are")
         for link in Set(slots.map(\.session.link)) {
             let taken = slots.reduce(0) { $0 + ($1.session.link == link ? 1 : 0) }
