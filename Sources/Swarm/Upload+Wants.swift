@@ -16,7 +16,7 @@ extension Upload {
             return offend(session.link, "it wants pieces that it has wanted already")
         }
         let queuedHere = queue.reduce(0) { $0 + ($1.session.link == session.link ? 1 : 0) }
-        guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax else {
+        guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax, !isBehind else {
             return turnAway(session, piece)
         }
         // A slot that is free is filled from the queue at the end of this very event.
@@ -24,6 +24,14 @@ extension Upload {
             QueuedWant(
                 session: session, piece: piece, task: task,
                 untilNs: nowNs + max(settings.queueWaitNs, min(2_000_000_000, 4 * serviceNs))))
+    }
+
+    /// Whether another want would wait so long that its child does better elsewhere.
+    ///
+    /// Not at a source that tells one child first: what that child is to read it gets nowhere else.
+    private var isBehind: Bool {
+        settings.firstChildWaitNs == nil && queue.count >= settings.slotsMax
+            && serviceNs * UInt64(queue.count) / UInt64(settings.slotsMax) > settings.queueGoalNs
     }
 
     /// Whether a child waits for a piece, or reads it.
