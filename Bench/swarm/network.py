@@ -64,6 +64,13 @@ def check_available():
         raise Unavailable(f"no rate-limited namespaces here: {error}") from error
 
 
+def check_origin():
+    """Raises `Unavailable` where there is no nginx to be the origin, or no curl to measure the links."""
+    for tool in ("nginx", "curl"):
+        if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+            raise Unavailable(f"there is no `{tool}`: Tools/setup-bench")
+
+
 def bucket(mbits: float) -> list:
     """tc's words for a token bucket of this rate."""
     queue = max(64 << 10, int(mbits * 1e6 / 8 * QUEUE_SECONDS)) + BURST_BYTES

@@ -18,6 +18,7 @@ class Contestant(Contender):
 
     def __init__(self, arena):
         super().__init__(arena)
+        self.servers = {}
         self.gets = {}
         self.ended = {}
 
@@ -53,13 +54,19 @@ class Contestant(Contender):
         for host in nodes:
             self._peer(host, "peer", manager)
         for host in [*seeds, *nodes]:
-            wait_for(
-                f"{host.name} is attached", lambda: "martlet_scheduler_attached 1" in self.page(host, "/metrics"), 60)
+            wait_for(f"{host.name} is attached", lambda: self._is_attached(host), 60)
 
-    def _serve(self, host, command: str, metrics: int, **env) -> None:
+    def _is_attached(self, host) -> bool:
+        if self.servers[host.name].poll() is not None:
+            raise RuntimeError(f"the peer of {host.name} ended: {self.servers[host.name].said()}")
+        return "martlet_scheduler_attached 1" in self.page(host, "/metrics")
+
+    def _serve(self, host, command: str, metrics: int, **env):
         env[f"{command if command != 'seed' else 'peer'}_metrics_listen"] = f"127.0.0.1:{metrics}"
         process = self.arena.processes.start(
             host, [self.executable(), command], self.arena.log(f"{host.name}-{command}"), self._env(**env))
+
+        self.servers[host.name] = process
 
         def ready() -> bool:
             if process.poll() is not None:
