@@ -45,12 +45,13 @@ def main(torrent: str, directory: str, marker: str, role: str, *peers: str):
     done = role == "seed"
     if not done:
         sys.stdin.read()
-        handle.prioritize_pieces([4] * parameters.ti.num_pieces())
+        handle.prioritize_files([4])
     while not done:
         session.wait_for_alert(1000)
         for alert in session.pop_alerts():
             # Wanting nothing counts as finished, too.
-            done = done or isinstance(alert, lt.torrent_finished_alert) and handle.status().is_seeding
+            done = done or isinstance(alert, lt.torrent_finished_alert) and (
+                handle.status().total_done == parameters.ti.total_size())
             if alert.category() & lt.alert.category_t.error_notification:
                 print(alert.message(), flush=True)
     pathlib.Path(marker).touch()
