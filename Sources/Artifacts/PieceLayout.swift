@@ -16,6 +16,7 @@ public struct PieceLayout: Hashable, Sendable {
         self.fileBytes = fileBytes
         let mebibyte: UInt64 = 1 << 20
         switch fileBytes {
+        case ...(1024 * mebibyte): pieceBytes = UInt32(mebibyte)
         case ...(2048 * mebibyte): pieceBytes = UInt32(4 * mebibyte)
         case ...(16384 * mebibyte): pieceBytes = UInt32(8 * mebibyte)
         default: pieceBytes = UInt32(Limits.pieceBytesMax)

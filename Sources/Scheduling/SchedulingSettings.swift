@@ -34,7 +34,7 @@ public struct SchedulingSettings: Sendable, Hashable {
     /// How many full leases a holder may have at a time; small files' leases share the same number of pieces.
     public var leasesPerHolder = 4
     /// How much reading of one model, by the rate its origin is found to have, is leased ahead.
-    public var originWindowMs: UInt64 = 250
+    public var originWindowMs: UInt64 = 500
     /// But never fewer pieces than this.
     public var originPiecesMin = 4
     /// The most pieces a holder may have read, or be reading, that nobody else holds while others want them.

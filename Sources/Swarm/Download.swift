@@ -53,6 +53,12 @@ public struct Download: Sendable {
     var missingPieces: Int
     /// The smallest piece: with less budget than that nothing is asked for.
     let leastPieceBytes: Int
+    /// The largest.
+    let mostPieceBytes: Int
+    /// Bytes a second that come in, by the last interval; nil before the first.
+    var receiveRate: Double?
+    var receiveMarkNs: UInt64 = 0
+    var receiveMarkBytes = 0
 
     /// Sorted by number, so that iteration is the same in every run.
     var parents: [Parent] = []
@@ -126,6 +132,7 @@ public struct Download: Sendable {
         missingPieces = numbering.count
         leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
             .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
+        mostPieceBytes = manifest.files.map { min(Int($0.layout.pieceBytes), Int($0.sizeBytes)) }.max() ?? 0
         counted.totalBytes = manifest.totalBytes
         counted.filesTotal = files.count
         for index in files.indices {

@@ -118,8 +118,10 @@ struct Parent: Sendable {
     }
 
     /// Whether another want may go there: a parent on probation gets one at a time.
-    func mayBeAsked(_ settings: DownloadSettings) -> Bool {
-        let most = isNeighbour ? settings.wantsPerNeighbourMax : settings.wantsPerParentMax
+    ///
+    /// - Parameter wantsMax: of a parent in good standing that is not on our own machine.
+    func mayBeAsked(_ settings: DownloadSettings, wantsMax: Int) -> Bool {
+        let most = isNeighbour ? settings.wantsPerNeighbourMax : wantsMax
         return isUp && !departing && pausedUntilNs == nil && staleReads == 0
             && outstanding < (attempts > 0 || wantTimeouts > 0 ? 1 : most)
     }

@@ -12,17 +12,20 @@ extension Upload {
             }
             return
         }
-        let isActive =
-            slots.contains { $0.session == session && $0.piece == piece && $0.state != .orphaned }
-            || queue.contains { $0.session == session && $0.piece == piece }
-        guard !isActive else { return offend(session.link, "it wants pieces that it has wanted already") }
+        guard !isActive(session, piece) else { return offend(session.link, "it wants pieces that it has wanted already") }
         let queuedHere = queue.reduce(0) { $0 + ($1.session.link == session.link ? 1 : 0) }
         guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax else {
             return turnAway(session, piece)
         }
         // A slot that is free is filled from the queue at the end of this very event.
         queue.append(
-            QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + settings.queueWaitNs))
+            QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + max(settings.queueWaitNs, min(2_000_000_000, 4 * serviceNs))))
+    }
+
+    /// Whether a child waits for a piece, or reads it.
+    func isActive(_ session: UploadSessionID, _ piece: PieceIndex) -> Bool {
+        slots.contains { $0.session == session && $0.piece == piece && $0.state != .orphaned }
+            || queue.contains { $0.session == session && $0.piece == piece }
     }
 
     /// No slot: the child hears when there may be one.
@@ -84,8 +87,8 @@ extension Upload {
             slots[index].state = .granted(sinceNs: nowNs, untilNs: nowNs + settings.leaseNs)
             tasks[slots[index].task]!.served[Int(piece.value)] += 1
             counted.granted += 1
-            if let waitNs = settings.firstChildWaitNs {
-                firstChildReads(slots[index].task, piece, session, dueNs: nowNs + waitNs)
+            if settings.firstChildWaitNs != nil {
+                firstChildReads(slots[index].task, piece, session, dueNs: nowNs + firstChildWaitNs)
             }
             actions.append(.grant(session, piece, leaseNs: settings.leaseNs))
         case (.exporting, false):
@@ -104,7 +107,7 @@ extension Upload {
         queue.removeAll { $0.session == session && $0.piece == piece }
         for slot in slots where slot.session == session && slot.piece == piece {
             guard case .granted(let sinceNs, _) = slot.state else { continue }
-            firstChildReads(slot.task, piece, session, dueNs: nowNs + settings.firstChildMarginNs)
+            firstChildReads(slot.task, piece, session, dueNs: nowNs + firstChildMarginNs)
             serviceNs = (serviceNs * 7 + (nowNs - sinceNs)) / 8
             if let offences = links[session.link]?.offences, offences > 0 {
                 links[session.link]!.offences = offences - 1
