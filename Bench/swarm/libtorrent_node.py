@@ -1,5 +1,6 @@
-"""One libtorrent session: fetches a torrent from when its standard input ends, or seeds it; marks by a file when it has all of it, and goes on
-seeding until it is ended.
+"""One libtorrent session: fetches a torrent from when its standard input ends, or seeds it.
+
+It marks by a file when it has all of it, and goes on seeding until it is ended.
 
     libtorrent_node.py TORRENT DIRECTORY MARKER seed|fetch [PEER …]
 """

@@ -25,7 +25,10 @@ def wait_for(what: str, condition, limit: float = 30.0, every: float = 0.02):
 
 
 class Process:
-    """One process in a host's namespace; what it says goes to a file. One that is held has an open standard input until `release`."""
+    """One process in a host's namespace; what it says goes to a file.
+
+    One that is held has an open standard input until `release`.
+    """
 
     def __init__(self, host: Host, argv: list, log: pathlib.Path, env: dict = None, hold: bool = False):
         self.host, self.argv, self.log = host, argv, log
@@ -33,7 +36,8 @@ class Process:
         words = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={NAMESPACES / host.namespace}", *map(str, argv)]
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
-                words, env=env, stdin=subprocess.PIPE if hold else subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+                words, env=env, stdin=subprocess.PIPE if hold else subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True)
         self.code = None
         self._seconds = 0.0
 

@@ -1,4 +1,4 @@
-"""libtorrent (rasterbar), by a small client of its own: a super-seeding seeder beside the origin, a session on every node."""
+"""libtorrent (rasterbar), by a small client of ours: a super-seeding seeder at the origin, a session on every node."""
 
 import pathlib
 import subprocess
@@ -17,9 +17,9 @@ CONNECT_SECONDS = 12
 class Contestant(Contender):
     name = "libtorrent"
     tuning = (
-        "BitTorrent over TCP, 1 MiB pieces, a super-seeding seeder, on nodes all peers "
-        "unchoked, no DHT, no uTP, no encryption, all connected ten seconds before the clock starts, since the seeder offers nothing earlier; torrent file and seeder ready before; "
-        "verifies every piece by SHA-1")
+        "BitTorrent over TCP, 1 MiB pieces, a super-seeding seeder, on nodes all peers unchoked, no DHT, no uTP, no "
+        "encryption; torrent file and seeder ready before, and all nodes connected twelve seconds before the clock starts, "
+        "since a super-seeding seeder offers nothing earlier; verifies every piece by SHA-1")
 
     @staticmethod
     def missing() -> str:
