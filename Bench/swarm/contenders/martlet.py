@@ -14,7 +14,9 @@ METRICS = 9100
 
 class Contestant(Contender):
     name = "martlet"
-    tuning = "built-in settings; pieces verified by BLAKE3 against what the first reader of the origin got"
+    tuning = (
+        "one TCP stream a link (peer.streams=1; built in are 4, for fast networks), else built-in settings; any peer reads "
+        "the origin unless there are seeds; pieces verified by BLAKE3 against what the first reader of the origin got")
 
     def __init__(self, arena):
         super().__init__(arena)
@@ -81,7 +83,7 @@ class Contestant(Contender):
         self._serve(
             host, command, METRICS, manager_addresses=manager, peer_name=host.name, peer_data_dir=place / "store",
             peer_socket=place / "s", peer_listen=f"{host.address}:7620", peer_machine=f"machine-{host.name}",
-            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp")
+            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp", peer_streams=1)
 
     @staticmethod
     def page(host, path: str, port: int = METRICS):
