@@ -42,6 +42,7 @@ let package = Package(
         // C
         shim("CLinux", libraries: ["numa"]),
         shim("CDigest", libraries: ["crypto"]),
+        shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
@@ -62,7 +63,8 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "System", "Artifacts"]),
+        room("TLS", ["CTLS"]),
+        room("Transport", ["Memory", "TLS", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportVerbs", ["Transport", "Verbs", "System"]),
@@ -86,7 +88,8 @@ let package = Package(
         room(
             "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
         room(
-            "ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability", "Configuration", "System"]),
+            "ManagerService",
+            ["ControlAPI", "Registry", "Scheduling", "CSQLite", "Observability", "Configuration", "System"]),
         room(
             "PeerService",
             [
@@ -131,6 +134,11 @@ let package = Package(
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "bench-registrations",
+            dependencies: ["SchedulerService", "ControlAPI", "RPC", "Scheduling", "Observability", "System"],
+            path: "Bench/registrations", swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),
@@ -144,11 +152,13 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
+        .target(name: "MadeCertificates", path: "Tests/MadeCertificates", swiftSettings: strict),
+        tests("TLS", ["MadeCertificates", "TLS", "System"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System", "AcceleratorDouble", "Memory",
+                "Rails", "System", "AcceleratorDouble", "Memory", "MadeCertificates", "TLS",
             ]
         ),
         .target(
@@ -174,8 +184,10 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
+        tests(
+            "Services",
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
-        tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
     ]

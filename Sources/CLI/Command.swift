@@ -43,7 +43,7 @@ struct Command: Sendable {
             case .none: ""
             case .one(let name): " \(name)"
             case .some(let name): " \(name)..."
-            case .any(let name): " [\(name)]..."
+            case .any(let name): " [\(name)...]"
             }
         }
     }

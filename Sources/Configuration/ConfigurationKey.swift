@@ -1,6 +1,6 @@
 /// The commands, as the schema names those that use a key.
 public enum CommandName: String, Sendable, Hashable, CaseIterable {
-    case manager, scheduler, seed, peer, up, get, ls, pin, unpin, rm, info
+    case manager, scheduler, seed, peer, up, get, ls, pin, unpin, rm, info, settings
 
     /// The section whose keys make short flags: `peer.data_dir` is `--data-dir` for `martlet peer`.
     var homeSection: String {
@@ -18,7 +18,7 @@ extension Set<CommandName> {
     /// The commands that run until stopped.
     public static let servers: Self = [.manager, .scheduler, .seed, .peer, .up]
     /// The commands that take part in a cluster.
-    public static let members: Self = [.manager, .scheduler, .seed, .peer, .up, .get]
+    public static let members: Self = [.manager, .scheduler, .seed, .peer, .up, .get, .settings]
     /// The commands in which a peer runs.
     public static let peers: Self = [.seed, .peer, .up, .get]
     /// The commands that talk to the node's peer, and the peer itself.

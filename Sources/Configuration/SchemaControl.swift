@@ -13,7 +13,7 @@ extension Schema {
             "Where /metrics, /readyz and /livez are served; empty: nowhere.")
         /// Where the others find it.
         public static let addresses = Setting.addresses(
-            "manager.addresses", for: [.scheduler, .seed, .peer, .get], flag: "manager",
+            "manager.addresses", for: [.scheduler, .seed, .peer, .get, .settings], flag: "manager",
             "Where the manager is found; none: do without (schedulers are then named by --schedulers).")
         /// Its database.
         public static let database = Setting.path(
@@ -65,9 +65,32 @@ extension Schema {
         public static let replicationWindow = Setting.integer(
             "scheduler.replication_window", "16", in: 1...65_536, for: .schedulers,
             "How many pieces one host may have read from the origin that no other host holds yet.")
+        /// Who reads origins in the cluster.
+        public enum OriginPolicy: String, Sendable, CaseIterable { case auto, seeds, any, never }
+        /// Who reads origins.
+        public static let originPolicy = Setting<OriginPolicy>.choice(
+            "scheduler.origin_policy", "auto", for: .schedulers,
+            "Who reads origins in the cluster: auto (downloaders where there is no seed), seeds, any or never.")
+        /// The cluster's budget: bytes.
+        public static let originBytesPerSecond = Setting.bytes(
+            "scheduler.origin_bytes_per_second", "0", in: 0...1 << 50, for: .schedulers,
+            "Bytes a second that the whole cluster reads at origins; 0: no limit.")
+        /// The cluster's budget: requests.
+        public static let originRequestsPerMinute = Setting.integer(
+            "scheduler.origin_requests_per_minute", "0", in: 0...1_000_000_000, for: .schedulers,
+            "Requests a minute that the whole cluster makes to origins; 0: no limit.")
+        /// The cluster's budget: transfers at a time.
+        public static let originConnections = Setting.integer(
+            "scheduler.origin_connections", "0", in: 0...100_000, for: .schedulers,
+            "Transfers from origins at a time in the whole cluster; 0: no limit.")
+        /// How many hosts may attach.
+        public static let admissionsPerSecond = Setting.integer(
+            "scheduler.admissions_per_second", "2000", in: 1...1_000_000, for: .schedulers,
+            "Hosts that may attach in a second; the others are told when to come back.")
         static let keys = [
             name.key, listen.key, advertise.key, metricsListen.key, learning.key, hostTimeout.key,
-            leasePieces.key, neighbourhood.key, replicationWindow.key,
+            leasePieces.key, neighbourhood.key, replicationWindow.key, originPolicy.key, originBytesPerSecond.key,
+            originRequestsPerMinute.key, originConnections.key, admissionsPerSecond.key,
         ]
     }
 }

@@ -48,10 +48,11 @@ struct ManagerCalls: ManagerHandler {
             }
             group.addTask {
                 while let message = try await requests.receive() {
-                    guard case .heartbeat = message.kind else {
-                        throw RPCError(.invalidArgument, "a member registers once on one stream")
+                    switch message.kind {
+                    case .heartbeat: core.handle(.heartbeat(stream.session))
+                    case .farewell: core.handle(.left(stream.session))
+                    case .register, nil: throw RPCError(.invalidArgument, "a member registers once on one stream")
                     }
-                    core.handle(.heartbeat(stream.session))
                 }
             }
             defer { group.cancelAll() }

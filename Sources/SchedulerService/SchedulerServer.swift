@@ -14,6 +14,7 @@ public final class SchedulerServer: Sendable {
     private let server: RPCServer
     private let observability: ObservabilityServer?
     private let tasks: [Task<Void, Never>]
+    private let membership: ManagerMembership?
 
     /// Where it listens, with the port that was chosen.
     public var address: RPCAddress { server.addresses[0] }
@@ -46,7 +47,8 @@ public final class SchedulerServer: Sendable {
     }
 
     private init(_ configuration: SchedulerConfiguration, _ log: Logger) throws {
-        let core = SchedulerCore(settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let core = SchedulerCore(
+            name: configuration.name, settings: configuration.settings, outboxMax: configuration.outboxMax)
         let streams = SchedulerStreams(
             core: core, name: configuration.name, cluster: configuration.cluster, log: log)
         server = try RPCServer.start(
@@ -68,6 +70,7 @@ public final class SchedulerServer: Sendable {
             throw error
         }
         self.core = core
+        self.membership = membership
         if let membership {
             tasks.append(
                 Task {
@@ -113,10 +116,10 @@ public final class SchedulerServer: Sendable {
                 if isFirst.take() {
                     core.handle(.expectedHosts(Int(wire.liveHosts)))
                 }
-                core.handle(
-                    .settings(
-                        neighbourhoodSize: wire.settings.map { Int($0.neighbourhoodSize) },
-                        leasePieces: wire.settings.map { Int($0.leasePieces) }))
+                core.handle(.schedulers(max(1, wire.schedulers.count { $0.live })))
+                for fault in core.change(wire.settings?.changes ?? []) {
+                    log.warning("a setting of the cluster was passed over", ["reason": .text(fault)])
+                }
             },
             onNote: { note in
                 switch note {
@@ -130,9 +133,21 @@ public final class SchedulerServer: Sendable {
 
     /// Ends it: streams are closed, hosts go on with what they know and attach elsewhere. Takes a few seconds at most.
     public func stop() async {
+        // First the list without us, then the streams: hosts that hear both know where to go.
+        await membership?.leave()
         for task in tasks { task.cancel() }
         await server.shutdown(grace: .zero)
         observability?.stop()
+    }
+}
+
+extension Wire.ClusterSettings {
+    /// What was set, by name; the two limits that have fields of their own among them.
+    fileprivate var changes: [(name: String, value: String)] {
+        var changes: [(name: String, value: String)] = []
+        if neighbourhoodSize > 0 { changes.append(("neighbourhood_size", "\(neighbourhoodSize)")) }
+        if leasePieces > 0 { changes.append(("lease_pieces", "\(leasePieces)")) }
+        return changes + named.map { ($0.name, $0.value) }
     }
 }
 

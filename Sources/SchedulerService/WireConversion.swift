@@ -57,6 +57,7 @@ extension HostInfo {
             role: wire.role == .seed ? .seed : .peer,
             addresses: wire.addresses, zone: wire.zone, rack: wire.rack, machine: wire.machine,
             uploadSlots: wire.uploadSlots)
+        readsNoOrigin = wire.readsNoOrigin
     }
 }
 
@@ -110,6 +111,19 @@ extension Scheduling.Failure {
 }
 
 extension SchedulerEvent {
+    /// What a join or a leaving says of another scheduler; nil when nothing. It comes before the event itself.
+    static func move(wire message: Wire.HostMessage, of session: SessionID) throws(RPCError) -> SchedulerEvent? {
+        switch message.kind {
+        case .join(let wire) where wire.moved:
+            var leases: [HeldLease] = []
+            for lease in wire.leases.prefix(1_024) { leases.append(try HeldLease(wire: lease)) }
+            return .moved(session, try ModelID(wire: wire.model), .here(leases))
+        case .leave(let wire) where wire.moved:
+            return .moved(session, try ModelID(wire: wire.model), .away)
+        default: return nil
+        }
+    }
+
     /// What a host's message means; nil for a kind this version does not know.
     init?(wire message: Wire.HostMessage, of session: SessionID) throws(RPCError) {
         switch message.kind {
@@ -136,6 +150,7 @@ extension SchedulerEvent {
         case .join(let wire):
             let resolved = try ResolvedModel(model: wire.model, manifest: wire.manifest)
             self = .join(session, resolved.model, resolved.manifest)
+        case .leave(let wire) where wire.moved: return nil
         case .leave(let wire):
             let failure = wire.failure.map { Failure(wire: $0) }
             self = .leave(session, try ModelID(wire: wire.model), finished: wire.finished, failure: failure)
@@ -192,6 +207,11 @@ extension SchedulerMessage {
                     lease: lease.value, model: model.description, task: task.description,
                     firstPiece: pieces.lowerBound, pieceCount: UInt32(pieces.count), whole: whole))
         case .leaseEnded(let lease): .leaseEnded(Wire.LeaseEnded(lease: lease.value))
+        case .originShare(let share):
+            .originShare(
+                Wire.OriginShare(
+                    bytesPerSecond: share.bytesPerSecond, requestsPerKilosecond: share.requestsPerKilosecond,
+                    connections: share.connections))
         case .refused(let model, let failure):
             .refused(Wire.Refused(model: model.description, failure: failure.wire))
         }

@@ -48,6 +48,8 @@ public struct TCPConfiguration: Sendable {
     public var sendBufferBytes = 0
     /// Who may have a link.
     public var authenticator: any HandshakeAuthenticator = ClusterNameAuthenticator()
+    /// What links are secured with: mutual TLS 1.3 of the control stream; nil on a network where everyone is trusted.
+    public var security: LinkSecurity?
 
     /// The usual settings.
     public init(identity: LinkIdentity, listen: String? = nil) {

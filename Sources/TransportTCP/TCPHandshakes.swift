@@ -1,4 +1,5 @@
 import System
+import TLS
 import Transport
 
 /// How links come up. No byte of a link passes before both sides know who the other is and that the clusters are one.
@@ -14,21 +15,30 @@ extension TCPTransport {
         guard !links.isFull else {
             throw TransportError(.limit, "there are \(links.count) links already; close one first")
         }
+        let socket: WatchedSocket
         do throws(Errno) {
-            let descriptor = try Sockets.connect(to: place, kind: .stream)
-            let socket = try watch(descriptor, [.writing])
-            let id = links.insert { id in
-                TCPLink(
-                    id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
-                    control: ControlStream(
-                        socket: socket, messageBytesMax: TCPConfiguration.messageBytesMax),
-                    state: .connecting, deadlineNs: deadlineNs)
-            }!
-            endpoints[socket.endpoint] = .control(links[id]!)
-            scheduleScan(atNs: deadlineNs)
-            return id
+            socket = try watch(try Sockets.connect(to: place, kind: .stream), [.writing])
         } catch {
             throw TransportError.connection(error, "cannot connect to \(address)")
+        }
+        let connection = try connection(socket, .client)
+        let id = links.insert { id in
+            TCPLink(
+                id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
+                control: ControlStream(connection, messageBytesMax: TCPConfiguration.messageBytesMax),
+                state: .connecting, deadlineNs: deadlineNs)
+        }!
+        endpoints[socket.endpoint] = .control(links[id]!)
+        scheduleScan(atNs: deadlineNs)
+        return id
+    }
+
+    private func connection(_ socket: WatchedSocket, _ side: TLSSession.Side) throws(TransportError) -> Connection {
+        do throws(TransportError) {
+            return try Connection(socket, side: side, security: configuration.security)
+        } catch {
+            drop(socket)
+            throw error
         }
     }
 
@@ -93,7 +103,7 @@ extension TCPTransport {
             guard peer.cluster == configuration.identity.cluster else {
                 throw .wrongCluster(link.remote, own: configuration.identity.cluster)
             }
-            guard configuration.authenticator.admits(peer, inbound: false) else {
+            guard configuration.authenticator.admits(peer, proof: link.control.connection.proof, inbound: false) else {
                 throw .notAdmitted(link.remote, peer)
             }
             link.peer = peer
@@ -159,7 +169,8 @@ extension TCPTransport {
                 guard let descriptor = try Sockets.accept(listener) else { return }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
-                endpoints[socket.endpoint] = .handshake(Arrival(socket: socket, deadlineNs: deadlineNs))
+                guard let connection = try? connection(socket, .server) else { continue }
+                endpoints[socket.endpoint] = .handshake(Arrival(connection, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -183,8 +194,11 @@ extension TCPTransport {
 
     private func welcome(_ handshake: Arrival, _ frame: HandshakeFrame, _ nowNs: UInt64) {
         guard let peer = frame.identity, frame.detail > 0 else { return refuse(handshake, .protocolBroken) }
+        guard configuration.security == nil || handshake.connection.proof != nil else {
+            return refuse(handshake, .unproved)
+        }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else {
+        guard configuration.authenticator.admits(peer, proof: handshake.connection.proof, inbound: true) else {
             return refuse(handshake, .accessDenied)
         }
         // A nonce seen before is a repeated (late, copied) greeting.
@@ -197,7 +211,7 @@ extension TCPTransport {
             TCPLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
                 control: ControlStream(
-                    socket: handshake.socket, messageBytesMax: TCPConfiguration.messageBytesMax), state: .attaching,
+                    handshake.connection, messageBytesMax: TCPConfiguration.messageBytesMax), state: .attaching,
                 deadlineNs: handshake.deadlineNs)
         }!
         let link = links[id]!
@@ -215,6 +229,8 @@ extension TCPTransport {
     }
 
     private func attach(_ handshake: Arrival, _ frame: HandshakeFrame) {
+        // A stream's bytes go in clear: its ticket came over the secured control stream.
+        guard handshake.connection.proof == nil else { return refuse(handshake, .protocolBroken) }
         // Only a link that is being made takes streams, each once: late and copied tickets find nothing.
         guard
             let link = links.all.first(where: {

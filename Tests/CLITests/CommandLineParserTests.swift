@@ -98,8 +98,8 @@ import Testing
         }
         #expect(
             names == [
-                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "simulate", "bench", "info",
-                "config", "version",
+                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "settings",
+                "simulate", "bench", "info", "config", "version",
             ])
         #expect(lines.contains("  130         stopped by Ctrl-C; what was verified is kept"))
     }

@@ -83,7 +83,7 @@ import Workers
             ArenaConfiguration(name: "rim", totalBytes: 16 << 20, hugePages: .off, lock: false, prefault: false))
         let blocked = try (0..<3).map { _ in try #require(arena.take(lengthBytes: 4 << 20)) }
         let (events, sink) = AsyncStream<EngineEvent>.makeStream()
-        let reader = OriginReader(origins: origins, arena: arena, post: { sink.yield($0) })
+        let reader = OriginReader(origins: origins, arena: arena, limiter: OriginLimiter(), post: { sink.yield($0) })
         for index in manifest.files.indices {
             reader.fetch(
                 OriginFetch(

@@ -12,7 +12,7 @@ enum ImportLaw {
     /// The C modules: only the room named may touch them.
     static let shims: [String: String] = [
         "CLinux": "System", "CDigest": "Digests", "CGRPC": "RPC", "CCurl": "HTTP", "CHTTPServer": "HTTP",
-        "CSQLite": "ManagerService", "CVerbs": "Verbs", "CAccel": "Memory",
+        "CSQLite": "ManagerService", "CVerbs": "Verbs", "CAccel": "Memory", "CTLS": "TLS",
     ]
 
     /// Arrows between our own rooms.
@@ -28,10 +28,12 @@ enum ImportLaw {
         "System": [],
         "Memory": ["System"],
         "Digests": ["Artifacts"],
-        "Transport": ["Memory", "Artifacts", "System"],
+        // On sockets that others own: the links' secured connections.
+        "TLS": [],
+        "Transport": ["Memory", "TLS", "Artifacts", "System"],
         "Verbs": ["System"],
-        "TransportVerbs": ["Transport", "Verbs", "System", "Memory", "Artifacts"],
-        "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
+        "TransportVerbs": ["Transport", "TLS", "Verbs", "System", "Memory", "Artifacts"],
+        "TransportTCP": ["Transport", "TLS", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
         "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],
         "Storage": ["Memory", "System", "Digests", "Artifacts"],
@@ -52,8 +54,9 @@ enum ImportLaw {
         "SchedulerService": [
             "ControlAPI", "RPC", "Scheduling", "Configuration", "Observability", "Digests", "System", "Artifacts",
         ],
+        // Scheduling: the table of settings that schedulers know, against which changes are checked.
         "ManagerService": [
-            "ControlAPI", "RPC", "Registry", "Configuration", "Observability", "System", "Artifacts",
+            "ControlAPI", "RPC", "Registry", "Scheduling", "Configuration", "Observability", "System", "Artifacts",
         ],
         "PeerService": [
             "Engine", "ControlAPI", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP",

@@ -258,15 +258,16 @@ class Cluster:
         self.manager = self._start(process)
         return process
 
-    def start_scheduler(self, **env) -> Process:
+    def start_scheduler(self, name: str = "scheduler-1", **env) -> Process:
+        """A scheduler on a port of its own; the one started last is the one that hosts are pointed to by hand."""
         self.scheduler_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_SCHEDULER_NAME="scheduler-1", MARTLET_SCHEDULER_LISTEN=f"{self.host}:{self.scheduler_port}",
+            MARTLET_SCHEDULER_NAME=name, MARTLET_SCHEDULER_LISTEN=f"{self.host}:{self.scheduler_port}",
             MARTLET_SCHEDULER_METRICS_LISTEN=f"127.0.0.1:{metrics}", **env)
         process = Process(
-            "scheduler", [self.martlet, "scheduler"], env, self.directory / "scheduler.log", ready_at(metrics))
-        process.metrics_port = metrics
+            name, [self.martlet, "scheduler"], env, self.directory / f"{name}.log", ready_at(metrics))
+        process.metrics_port, process.port = metrics, self.scheduler_port
         self.scheduler = self._start(process)
         return process
 
@@ -355,6 +356,14 @@ class Peer(Process):
     def wait_attached(self):
         """Until the scheduler knows it: a cluster without an attached seed lets peers read the origin."""
         wait_for(f"{self.name} is attached to the scheduler", lambda: self.metric("martlet_scheduler_attached") == 1)
+        return self
+
+    def wait_schedulers(self, count: int):
+        """Until it is attached to so many schedulers and knows of no others."""
+        wait_for(
+            f"{self.name} is attached to {count} schedulers",
+            lambda: (self.metric("martlet_schedulers", attached="1"), self.metric("martlet_schedulers", attached="0"))
+            == (count, 0))
         return self
 
     def received_bytes(self, **labels) -> int:

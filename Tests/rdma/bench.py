@@ -9,6 +9,7 @@ limit: MARTLET_FAULT_LIMIT_S (60). MARTLET_LEASE forces a kind of lease (window,
 import os
 import time
 
+import devices
 import programs
 from devices import FaultTest
 
@@ -97,14 +98,18 @@ class Bench(FaultTest):
     def audit(self, reader, wrong_may_arrive: bool = False) -> dict:
         """Ends a reader, and looks at what it has counted.
 
-        `wrong_may_arrive`: READs that the driver reports as done may have brought wrong bytes, as long as the digests caught
-        them; otherwise that is a failure as well.
+        `wrong_may_arrive`: READs that the driver reports as done may have brought nothing, as long as the digests caught
+        it; otherwise that is a failure as well. It is a fault of rxe (Linux 6.12): when a packet of a READ's answer cannot be
+        sent, the responder goes on with the next one, and the requester, which misses the first, ends the READ without
+        giving it a status; 0 is success. The kernel warns of it, once, and in a guest that warning has to be there.
         """
         reader.drain()
         reader.type("stop")
         told = reader.wait_for("stopped", LIMIT)
         if not wrong_may_arrive:
             self.assertEqual(told["wrong"], 0, "wrong bytes")
+        elif told["wrong"] and devices.is_guest():
+            self.assertIn("rxe_completer", devices.run("dmesg"), "wrong bytes, and the driver has not warned of any")
         self.assertEqual(
             told["fetched"], told["round"] * SLOTS + told["verified"] + told["wrong"], "something verified was fetched again")
         # What READs brought beyond that belongs to slots whose reads then failed, or were under way at the end.
