@@ -38,14 +38,14 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--gib", type=float, default=4)
     parser.add_argument("--json", help="write all figures here")
-    parser.add_argument("--only", help="names or parts of names, by commas")
+    parser.add_argument("--only", help="parts of names, by commas: martlet,iperf3")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="martlet-compare-") as folder:
         everyone, missing = available(options.martlet, int(options.gib * (1 << 30)), pathlib.Path(folder))
         if options.only:
             wanted = options.only.split(",")
-            everyone = [one for one in everyone if one.is_martlet or any(word in one.name for word in wanted)]
+            everyone = [one for one in everyone if any(word in one.name for word in wanted)]
         figures: dict[str, list[dict]] = {one.name: [] for one in everyone}
         for number in range(options.rounds):
             for one in everyone:

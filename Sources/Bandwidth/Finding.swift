@@ -72,7 +72,8 @@ public struct Observation: Sendable {
     /// A time of the source's TCP connections as a share of theirs all.
     func senderShare(_ us: KeyPath<TCPState, UInt64>) -> Double {
         let connections = Double(max(serving.tcp.connections, 1))
-        return serving.atNs == 0 ? 0 : min(1, Double(serving.tcp[keyPath: us]) * 1000 / Double(serving.atNs) / connections)
+        return serving.atNs == 0
+            ? 0 : min(1, Double(serving.tcp[keyPath: us]) * 1000 / Double(serving.atNs) / connections)
     }
 }
 
