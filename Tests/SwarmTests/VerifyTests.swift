@@ -43,6 +43,7 @@ import Testing
         script.send(.linkDown(one))
         let offers = [1, 2].map { ParentOffer(peer: PeerNumber($0), isSeed: false, distance: 1) }
         #expect(script.send(.neighbourhood([])) == [])
+        // A scheduler that offers it again is told again, and it is not taken back.
         #expect(script.send(.neighbourhood(offers)) == [.complain(one, first), .connect(PeerNumber(2))])
         script.send(.linkUp(PeerNumber(2)))
         #expect(script.map(2).wantedPieces == [first])
