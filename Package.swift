@@ -42,7 +42,9 @@ let package = Package(
         // C
         shim("CLinux", libraries: ["numa"]),
         shim("CDigest", libraries: ["crypto"]),
+        shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
+        shim("CCrypto", libraries: ["ssl", "crypto"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
         shim("CSQLite", libraries: ["sqlite3"]),
@@ -62,7 +64,8 @@ let package = Package(
         room("System", ["CLinux"]),
         room("Memory", ["CAccel", "System"]),
         room("Digests", ["CDigest", "Artifacts"]),
-        room("Transport", ["Memory", "System", "Artifacts"]),
+        room("TLS", ["CTLS"]),
+        room("Transport", ["Memory", "TLS", "System", "Artifacts"]),
         room("Verbs", ["CVerbs", "System"]),
         room("TransportTCP", ["Transport", "System"]),
         room("TransportVerbs", ["Transport", "Verbs", "System"]),
@@ -76,9 +79,10 @@ let package = Package(
         room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests", "System"]),
 
         // Rim: asynchronous.
+        room("Identity", ["CCrypto", "System"]),
         room("Protobuf"),
         room("RPC", ["CGRPC", "Protobuf"]),
-        room("ControlAPI", ["RPC", "Protobuf", "Artifacts"]),
+        room("ControlAPI", ["RPC", "Protobuf", "Artifacts", "Identity", "System"]),
         room("HTTP", ["CCurl", "CHTTPServer"]),
         room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
         room("Observability", ["HTTP", "System"]),
@@ -86,17 +90,25 @@ let package = Package(
         room(
             "SchedulerService", ["ControlAPI", "Scheduling", "Observability", "Configuration", "Digests", "System"]),
         room(
-            "ManagerService", ["ControlAPI", "Registry", "CSQLite", "Observability", "Configuration", "System"]),
+            "ManagerService",
+            ["ControlAPI", "Registry", "Scheduling", "CSQLite", "Observability", "Configuration", "System"]),
         room(
             "PeerService",
             [
                 "Engine", "ControlAPI", "Origins", "TransportVerbs", "TransportTCP", "TransportLocal",
                 "Configuration", "Observability",
             ]),
+        // Measures what the movers reach.
+        room(
+            "Bandwidth",
+            [
+                "Rails", "Workers", "Digests", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+                "Observability", "System",
+            ]),
         room(
             "CLI",
             [
-                "PeerService", "SchedulerService", "ManagerService", "Configuration",
+                "Bandwidth", "PeerService", "SchedulerService", "ManagerService", "Configuration",
                 "Observability", "ControlAPI", "System", "Memory", "Transport", "TransportVerbs", "Verbs", "Storage",
                 "HTTP", "Origins", "Simulation",
             ]),
@@ -124,6 +136,11 @@ let package = Package(
             ],
             path: "Bench/rdma", exclude: ["compare.py"], swiftSettings: strict),
 
+        .executableTarget(
+            name: "bench-registrations",
+            dependencies: ["SchedulerService", "ControlAPI", "RPC", "Scheduling", "Observability", "System"],
+            path: "Bench/registrations", swiftSettings: strict),
+
         // Tests.
         tests("Artifacts", ["Artifacts"]),
         tests("Swarm", ["Swarm"]),
@@ -137,11 +154,13 @@ let package = Package(
             exclude: ["cuda.c"], swiftSettings: strict),
         tests("Memory", ["AcceleratorDouble", "Memory", "System", "MadeTree"]),
         tests("Digests", ["Digests", "Artifacts"]),
+        .target(name: "MadeCertificates", path: "Tests/MadeCertificates", swiftSettings: strict),
+        tests("TLS", ["MadeCertificates", "TLS", "System"]),
         tests(
             "Transport",
             [
                 "Transport", "TransportTCP", "TransportLocal", "TransportSimulated", "TransportVerbs", "VerbsDouble",
-                "Rails", "System", "AcceleratorDouble", "Memory",
+                "Rails", "System", "AcceleratorDouble", "Memory", "MadeCertificates", "TLS",
             ]
         ),
         .target(
@@ -158,6 +177,7 @@ let package = Package(
         .executableTarget(
             name: "rpc-echo", dependencies: ["EchoService"], path: "Tests/EchoProgram",
             swiftSettings: strict),
+        tests("Identity", ["Identity", "System"]),
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
@@ -167,8 +187,22 @@ let package = Package(
                 "AcceleratorDouble", "CLI", "Configuration", "Memory", "Observability", "System", "TransportVerbs",
                 "Verbs", "VerbsDouble",
             ]),
-        tests("Services", ["SchedulerService", "ManagerService", "ControlAPI", "Scheduling", "Registry"]),
+        tests(
+            "Services",
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity", "System"]),
+        tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),
+
+        // Every parser of strangers' bytes, and what hands them made-up input.
+        .target(
+            name: "FuzzTargets",
+            dependencies: [
+                "Artifacts", "Configuration", "ControlAPI", "Digests", "HTTP", "Origins", "Protobuf", "RPC", "Rails",
+                "Storage", "Swarm", "System", "Transport", "TransportLocal", "TransportTCP", "TransportVerbs",
+            ], path: "Tests/Fuzz/Targets", swiftSettings: strict),
+        .executableTarget(
+            name: "martlet-fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Program", swiftSettings: strict),
+        tests("Fuzz", ["FuzzTargets", "martlet-fuzz"]),
     ]
 )

@@ -35,12 +35,15 @@ struct Command: Sendable {
         case one(String)
         /// One or more.
         case some(String)
+        /// Any number, none too.
+        case any(String)
 
         var usage: String {
             switch self {
             case .none: ""
             case .one(let name): " \(name)"
             case .some(let name): " \(name)..."
+            case .any(let name): " [\(name)...]"
             }
         }
     }

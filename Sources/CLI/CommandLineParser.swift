@@ -110,6 +110,7 @@ struct CommandLineParser {
                 .usage, "\(command.name) takes one \(name), and was also given \(arguments[1])")
         case .some(let name):
             if arguments.isEmpty { throw CommandFailure(.usage, "\(command.name) needs \(name)\(example)") }
+        case .any: break
         }
     }
 }

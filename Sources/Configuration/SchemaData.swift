@@ -109,7 +109,7 @@ extension Schema {
             "peer.min_free", "1GiB", in: 0...1 << 60, for: .peers, "Disk space that is left free for others.")
         /// Uploads at a time.
         public static let uploadSlots = Setting.integer(
-            "peer.upload_slots", "16", in: 1...1024, for: .peers,
+            "peer.upload_slots", "8", in: 1...1024, for: .peers,
             "Pieces that other hosts may read from this one at a time.")
         /// Threads for hashing and disk.
         public static let workers = Setting.integer(
@@ -161,7 +161,19 @@ extension Schema {
         /// Connections.
         public static let connections = Setting.integer(
             "origin.connections", "8", in: 1...256, for: .peers, "Requests to origins at a time.")
-        static let keys = [hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key]
+        /// Where origins may be besides the public Internet.
+        public static let allowPrivate = Setting<String?>.text(
+            "origin.allow_private", for: .peers,
+            "Addresses, ranges and host names, or all, that references and redirects may lead to besides the public Internet and the hub named here."
+        )
+        /// Where local origins may be.
+        public static let fileRoots = Setting<String?>.text(
+            "origin.file_roots", for: .peers,
+            "Directories that file: references may lead into, separated by commas; none: no file of this host is read for others."
+        )
+        static let keys = [
+            hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key, allowPrivate.key, fileRoots.key,
+        ]
     }
 
     /// `[swarm]`

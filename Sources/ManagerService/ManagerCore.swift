@@ -123,6 +123,14 @@ final class ManagerCore: Sendable {
         return cluster
     }
 
+    /// Changes named settings of a cluster, which must make sense; durable when it returns.
+    func change(_ cluster: String, _ changes: [String: String?]) async throws {
+        if let failure = handle(.changeSettings(cluster: cluster, changes)) { throw failure.rpc }
+        do throws(DatabaseError) { try await database.flush() } catch {
+            throw RPCError(.unavailable, error.description)
+        }
+    }
+
     /// All clusters, by name.
     var clusters: [Cluster] { state.withLock { $0.registry.clusters } }
     /// How many members have a stream.

@@ -11,8 +11,8 @@ struct RegistryRows: Sendable {
 /// The file is locked for one manager: a second one is told so at its start.
 final class RegistryDatabase {
     /// The layout of the tables; a file with a larger number was written by a newer Martlet.
-    static let schemaVersion: Int64 = 1
-    private let connection: SQLiteConnection
+    static let schemaVersion: Int64 = 2
+    let connection: SQLiteConnection
 
     /// Opens the file, checks that it is whole, and makes or upgrades the tables.
     init(path: String) throws(DatabaseError) {
@@ -45,6 +45,7 @@ final class RegistryDatabase {
                 "the database \(connection.path) has schema \(version), this Martlet knows \(RegistryDatabase.schemaVersion); start the newer version that wrote it"
             )
         }
+        if version == 1 { try upgradeFrom1() }
         guard version == 0 else { return }
         try connection.transaction { () throws(DatabaseError) in
             try connection.execute(
@@ -60,14 +61,33 @@ final class RegistryDatabase {
                     version TEXT NOT NULL, is_live INTEGER NOT NULL, last_seen_unix_ms INTEGER NOT NULL,
                     PRIMARY KEY (cluster, role, name)
                 ) STRICT, WITHOUT ROWID;
+                \(RegistryDatabase.settingTable)
                 PRAGMA user_version = \(RegistryDatabase.schemaVersion);
                 """)
+        }
+    }
+
+    /// Named settings came with version 2.
+    private static let settingTable = """
+        CREATE TABLE setting (
+            cluster TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (cluster, name)
+        ) STRICT, WITHOUT ROWID;
+        """
+
+    private func upgradeFrom1() throws(DatabaseError) {
+        try connection.transaction { () throws(DatabaseError) in
+            try connection.execute(
+                "\(RegistryDatabase.settingTable) PRAGMA user_version = \(RegistryDatabase.schemaVersion);")
         }
     }
 
     /// All rows.
     func load() throws(DatabaseError) -> RegistryRows {
         var clusters: [Cluster] = []
+        var named: [String: [String: String]] = [:]
+        try connection.run("SELECT cluster, name, value FROM setting") { row throws(DatabaseError) in
+            named[row.text(0), default: [:]][row.text(1)] = row.text(2)
+        }
         try connection.run(
             """
             SELECT name, neighbourhood_size, lease_pieces, upload_slots, heartbeat_ms, created_unix_ms, version
@@ -77,7 +97,8 @@ final class RegistryDatabase {
             let settings = ClusterSettings(
                 neighbourhoodSize: UInt32(clamping: row.integer(1)),
                 leasePieces: UInt32(clamping: row.integer(2)),
-                uploadSlots: UInt32(clamping: row.integer(3)), heartbeatMs: UInt32(clamping: row.integer(4)))
+                uploadSlots: UInt32(clamping: row.integer(3)), heartbeatMs: UInt32(clamping: row.integer(4)),
+                named: named[row.text(0)] ?? [:])
             clusters.append(
                 Cluster(
                     name: row.text(0), settings: settings, createdUnixMs: UInt64(bitPattern: row.integer(5)),
@@ -131,6 +152,11 @@ final class RegistryDatabase {
                 .integer(Int64(bitPattern: cluster.createdUnixMs)),
                 .integer(Int64(bitPattern: cluster.version)),
             ])
+        try connection.run("DELETE FROM setting WHERE cluster = ?", [.text(cluster.name)])
+        for (name, value) in settings.named.sorted(by: { $0.key < $1.key }) {
+            try connection.run(
+                "INSERT INTO setting VALUES (?, ?, ?)", [.text(cluster.name), .text(name), .text(value)])
+        }
     }
 
     private func save(_ member: Member) throws(DatabaseError) {

@@ -45,7 +45,8 @@ extension ClusterSettings {
     var wire: Wire.ClusterSettings {
         Wire.ClusterSettings(
             neighbourhoodSize: neighbourhoodSize, leasePieces: leasePieces, uploadSlots: uploadSlots,
-            heartbeatMs: heartbeatMs)
+            heartbeatMs: heartbeatMs,
+            named: named.sorted { $0.key < $1.key }.map { Wire.NamedSetting(name: $0.key, value: $0.value) })
     }
 }
 

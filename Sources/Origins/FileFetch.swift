@@ -90,7 +90,7 @@ final class FileFetch: @unchecked Sendable {
     private func step() -> Next {
         do throws(OriginError) {
             try openOnce()
-            guard let space = filler.space() else { return .pause }
+            guard let space = filler.allowedSpace() else { return .pause }
             try fill(space)
         } catch { return .end(.failure(error)) }
         return filler.isComplete ? .end(.success(())) : .goOn

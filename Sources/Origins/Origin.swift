@@ -72,11 +72,18 @@ public protocol OriginSink: AnyObject, Sendable {
     ///
     /// nil when there is none now: the fetch pauses, and asks again after `OriginFetchHandle.resume()`.
     func slot(for pieceOffset: UInt64, lengthBytes: Int) -> UnsafeMutableRawBufferPointer?
+    /// How many of so many bytes may be read now; with none the fetch pauses as it does without a slot.
+    func allowance(bytes wanted: Int) -> Int
     /// The piece's bytes are all there.
     func filled(pieceOffset: UInt64)
     /// The end, exactly once, after which nothing is called. On failure the slot given last and not filled is free
     /// again.
     func ended(_ result: Result<Void, OriginError>)
+}
+
+extension OriginSink {
+    /// All of them.
+    public func allowance(bytes wanted: Int) -> Int { wanted }
 }
 
 /// A handle on a running fetch. All calls return at once, from any thread.

@@ -38,6 +38,13 @@ struct PieceFiller {
         return UnsafeMutableRawBufferPointer(rebasing: slot[Int(position - pieceOffset)..<lengthBytes])
     }
 
+    /// The same, cut to what may be read now; nil when that is nothing.
+    mutating func allowedSpace() -> UnsafeMutableRawBufferPointer? {
+        guard let space = space() else { return nil }
+        let count = sink.allowance(bytes: space.count)
+        return count > 0 ? UnsafeMutableRawBufferPointer(rebasing: space[..<count]) : nil
+    }
+
     /// That many bytes were put where `space` said.
     mutating func advance(by count: Int) {
         let piece = pieceOffset
@@ -53,7 +60,8 @@ struct PieceFiller {
         var taken = 0
         while taken < bytes.count {
             guard let space = space() else { return taken }
-            let count = min(space.count, bytes.count - taken)
+            let count = sink.allowance(bytes: min(space.count, bytes.count - taken))
+            guard count > 0 else { return taken }
             space.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[taken..<taken + count]))
             advance(by: count)
             taken += count

@@ -23,7 +23,8 @@ struct HostIdentity: Sendable {
                 "peer.name ‘\(name)’ is no host name: use 1 to \(Limits.hostNameBytesMax) of A–Z a–z 0–9 . _ -")
         }
         self.host = host
-        incarnation = WallClock.nowMilliseconds()
+        incarnation = HostLife.next(
+            directory: configuration[Schema.Peer.dataDirectory], clockMs: WallClock.nowMilliseconds())
         cluster = configuration[Schema.Cluster.name]
         machine = configuration[Schema.Peer.machine] ?? HostIdentity.machineName ?? name
         zone = configuration[Schema.Peer.zone] ?? ""
@@ -41,8 +42,8 @@ struct HostIdentity: Sendable {
     var link: LinkIdentity { LinkIdentity(host: host, incarnation: incarnation, cluster: cluster) }
 
     /// How the scheduler gets to know us.
-    func forScheduler(isSeed: Bool, addresses: [String], uploadSlots: Int) -> SchedulerLink.Identity {
-        SchedulerLink.Identity(
+    func forScheduler(isSeed: Bool, addresses: [String], uploadSlots: Int) -> SchedulerFleet.Identity {
+        SchedulerFleet.Identity(
             host: host, incarnation: incarnation, cluster: cluster, isSeed: isSeed, addresses: addresses, zone: zone,
             rack: rack, machine: machine, uploadSlots: uploadSlots)
     }

@@ -2,12 +2,14 @@ import Configuration
 import ControlAPI
 import Observability
 import RPC
+import System
 
 /// The host's membership with the manager, which tells it where schedulers are. Without a manager configured there is
 /// none.
 struct ManagerLink: Sendable {
     private let membership: ManagerMembership
-    private let scheduler: SchedulerLink
+    private let scheduler: SchedulerFleet
+    private let list: SchedulerList
     private let isFixed: Bool
     private let log: Logger
 
@@ -16,7 +18,7 @@ struct ManagerLink: Sendable {
 
     init?(
         _ configuration: Configuration, identity: HostIdentity, options: PeerServer.Options, addresses: [String],
-        credentials: RPCCredentials, scheduler: SchedulerLink, log: Logger
+        credentials: RPCCredentials, scheduler: SchedulerFleet, blocking: BlockingPool, list: SchedulerList, log: Logger
     ) {
         let managers = configuration[Schema.Manager.addresses].map { RPCAddress.tcp(host: $0.host, port: $0.port) }
         guard !managers.isEmpty else { return nil }
@@ -30,7 +32,22 @@ struct ManagerLink: Sendable {
             ManagerMembership.Settings(addresses: managers, credentials: credentials, member: member),
             onConfiguration: { wire in
                 guard !isFixed else { return }
-                scheduler.use(wire.schedulers.filter { $0.live }.flatMap { $0.addresses }.compactMap { RPCAddress($0) })
+                let live = wire.schedulers.filter { $0.live }.map {
+                    ($0.name, $0.addresses.compactMap { RPCAddress($0) })
+                }
+                let named = Dictionary(live.filter { !$0.1.isEmpty }, uniquingKeysWith: { first, _ in first })
+                // With none alive, those of before are the best there is: one of them may come back first.
+                guard !named.isEmpty else { return }
+                scheduler.use(named)
+                Task {
+                    let failure = try? await blocking.run { () -> Errno? in
+                        do throws(Errno) { try list.save(named) } catch { return error }
+                        return nil
+                    }
+                    if let failure = failure ?? nil {
+                        log.warning("the list of schedulers was not kept", ["reason": .text("\(failure)")])
+                    }
+                }
             },
             onNote: { note in
                 switch note {
@@ -40,8 +57,19 @@ struct ManagerLink: Sendable {
                 }
             })
         self.scheduler = scheduler
+        self.list = list
         self.isFixed = isFixed
         self.log = log
+    }
+
+    /// Begins with the schedulers of last time, until the manager says otherwise. Blocks.
+    func useLastList() {
+        let known = isFixed ? [:] : list.load()
+        guard !known.isEmpty else { return }
+        log.info(
+            "schedulers as the manager named them last",
+            ["schedulers": .text(known.keys.sorted().joined(separator: " "))])
+        scheduler.use(known)
     }
 
     /// Keeps the membership up; the manager's refusal is said and ends it, the host goes on without.

@@ -9,11 +9,15 @@ import Synchronization
 final class OriginReader: OriginPort {
     private let origins: Origins
     private let arena: Arena
+    private let limiter: OriginLimiter
     private let post: @Sendable (EngineEvent) -> Void
     private let fills = Mutex<[LeaseID: OriginFill]>([:])
     private let locations = Mutex<[TaskID: OriginLocation]>([:])
 
-    init(origins: Origins, arena: Arena, post: @escaping @Sendable (EngineEvent) -> Void) {
+    init(
+        origins: Origins, arena: Arena, limiter: OriginLimiter, post: @escaping @Sendable (EngineEvent) -> Void
+    ) {
+        self.limiter = limiter
         self.origins = origins
         self.arena = arena
         self.post = post
@@ -22,13 +26,18 @@ final class OriginReader: OriginPort {
     func fetch(_ fetch: OriginFetch) {
         let layout = fetch.manifest.files[Int(fetch.file.value)].layout
         let fill = OriginFill(
-            lease: fetch.lease, layout: layout, arena: arena, post: post,
+            lease: fetch.lease, layout: layout, arena: arena, limiter: limiter, post: post,
             over: { [self] in _ = fills.withLock { $0.removeValue(forKey: fetch.lease) } })
         fills.withLock { $0[fetch.lease] = fill }
         Task { await begin(fetch, fill, layout) }
     }
 
     private func begin(_ fetch: OriginFetch, _ fill: OriginFill, _ layout: PieceLayout) async {
+        guard await limiter.enter(isTransfer: true, isGivenUp: { fill.isGivenUp }) else {
+            fill.ended(.failure(OriginError(.cancelled, "reading was given up before its turn")))
+            return
+        }
+        fill.entered()
         let location: OriginLocation
         do throws(OriginError) {
             location = try await self.location(fetch)
@@ -83,24 +92,34 @@ private final class OriginFill: OriginSink {
         var filling: (offset: UInt64, slot: Slot)?
         var isPaused = false
         var isCancelled = false
+        /// It counts as a transfer.
+        var hasEntered = false
     }
     private let lease: LeaseID
     private let layout: PieceLayout
     private let arena: Arena
+    private let limiter: OriginLimiter
     private let post: @Sendable (EngineEvent) -> Void
     private let over: @Sendable () -> Void
     private let state = Mutex(State())
 
     init(
-        lease: LeaseID, layout: PieceLayout, arena: Arena, post: @escaping @Sendable (EngineEvent) -> Void,
-        over: @escaping @Sendable () -> Void
+        lease: LeaseID, layout: PieceLayout, arena: Arena, limiter: OriginLimiter,
+        post: @escaping @Sendable (EngineEvent) -> Void, over: @escaping @Sendable () -> Void
     ) {
         self.lease = lease
         self.layout = layout
         self.arena = arena
+        self.limiter = limiter
         self.post = post
         self.over = over
     }
+
+    /// Nobody wants it any more.
+    var isGivenUp: Bool { state.withLock { $0.isCancelled } }
+
+    /// Its turn has come.
+    func entered() { state.withLock { $0.hasEntered = true } }
 
     /// The handle is known only after the fetch has begun: what was asked meanwhile is done now.
     func begin(_ handle: OriginFetchHandle) {
@@ -146,6 +165,14 @@ private final class OriginFill: OriginSink {
         return bytes
     }
 
+    func allowance(bytes wanted: Int) -> Int {
+        // Paused before bytes are asked for, as with slots.
+        state.withLock { $0.isPaused = true }
+        let allowed = limiter.bytes(upTo: wanted, of: ObjectIdentifier(self), more: { [weak self] in self?.resume() })
+        if allowed > 0 { state.withLock { $0.isPaused = false } }
+        return allowed
+    }
+
     func filled(pieceOffset: UInt64) {
         let slot = state.withLock { state -> Slot? in
             defer { state.filling = nil }
@@ -156,11 +183,12 @@ private final class OriginFill: OriginSink {
     }
 
     func ended(_ result: Result<Void, OriginError>) {
-        let unfilled = state.withLock { state -> Slot? in
-            defer { state.filling = nil }
-            return state.filling?.slot
+        let (unfilled, hasEntered) = state.withLock { state -> (Slot?, Bool) in
+            defer { (state.filling, state.hasEntered) = (nil, false) }
+            return (state.filling?.slot, state.hasEntered)
         }
         if let unfilled { arena.give(back: unfilled) }
+        if hasEntered { limiter.leave() }
         over()
         switch result {
         case .success: post(.originEnded(lease, nil))

@@ -10,12 +10,13 @@ enum PeerMetrics {
     /// Serves them where the configuration says; nil when it says nowhere.
     static func serve(
         _ configuration: Configuration, parts: PeerParts, totals: EngineTotalsBox, rails: PeerRails,
-        workers: WorkerPool, origins: Origins
+        workers: WorkerPool, origins: Origins,
+        limiter: OriginLimiter
     ) throws -> ObservabilityServer? {
         guard let listen = configuration[Schema.Peer.metricsListen] else { return nil }
         let metrics = MetricsRegistry()
         traffic(metrics, totals)
-        state(metrics, parts, totals)
+        state(metrics, parts, totals, limiter)
         transports(metrics, rails.rails)
         rdma(metrics, rails)
         metrics.collect("martlet_origin_read_bytes_total", "Bytes read at origins, by kind of origin.", kind: .counter)
@@ -67,7 +68,9 @@ enum PeerMetrics {
         }
     }
 
-    private static func state(_ metrics: MetricsRegistry, _ parts: PeerParts, _ totals: EngineTotalsBox) {
+    private static func state(
+        _ metrics: MetricsRegistry, _ parts: PeerParts, _ totals: EngineTotalsBox, _ limiter: OriginLimiter
+    ) {
         metrics.collect("martlet_downloads", "Downloads, by state.", kind: .gauge) {
             let value = totals.value
             return [
@@ -112,6 +115,20 @@ enum PeerMetrics {
                 MetricSample(labels: [("state", "taken_peak")], value: UInt64(usage.takenBytesPeak)),
             ]
         }
+        metrics.collect("martlet_schedulers", "Schedulers, by whether they are attached.", kind: .gauge) {
+            let attached = parts.scheduler.attachedCount
+            return [
+                MetricSample(labels: [("attached", "1")], value: UInt64(attached)),
+                MetricSample(
+                    labels: [("attached", "0")], value: UInt64(max(0, parts.scheduler.listedCount - attached))),
+            ]
+        }
+        metrics.collect(
+            "martlet_downloads_moved_total", "Downloads that went on under another scheduler.", kind: .counter
+        ) { [MetricSample(value: parts.scheduler.modelsMoved)] }
+        metrics.collect(
+            "martlet_origin_share_bytes_per_second", "What this host may read at origins; 0: no limit.", kind: .gauge
+        ) { [MetricSample(value: limiter.limit.bytesPerSecond)] }
         metrics.collect("martlet_scheduler_attached", "1 while a scheduler is attached.", kind: .gauge) {
             [MetricSample(labels: [], value: UInt64(parts.scheduler.attachedTo == nil ? 0 : 1))]
         }

@@ -15,7 +15,7 @@ struct PeerParts: Sendable {
     let store: Store
     let arena: Arena
     let blocking: BlockingPool
-    let scheduler: SchedulerLink
+    let scheduler: SchedulerFleet
     let resolveLimit: Duration
     let managerAttached: @Sendable () -> Bool
 }

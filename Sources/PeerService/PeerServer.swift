@@ -27,9 +27,15 @@ public final class PeerServer: Sendable {
         /// Schedulers known without a manager or configuration (all in one process).
         public var schedulers: [RPCAddress]
 
+        /// Whether `file:` references may name any file this process may read: it serves nobody but who started it.
+        public var readsAnyFile: Bool
+
         /// Describes a peer.
-        public init(isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = []) {
+        public init(
+            isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = [], readsAnyFile: Bool = false
+        ) {
             self.isSeed = isSeed
+            self.readsAnyFile = readsAnyFile
             self.servesNode = servesNode
             self.schedulers = schedulers
         }
@@ -120,17 +126,26 @@ public final class PeerServer: Sendable {
             configuration, identity: identity, ports: ports, arena: arena, placement: placement,
             faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
-        let settings = try OriginSettings(configuration)
+        var settings = try OriginSettings(configuration)
+        if options.readsAnyFile { settings.fileRoots = ["/"] }
         let origins = try Origins(settings: settings)
         started.add { origins.shutdown() }
-        let reader = OriginReader(origins: origins, arena: arena, post: mailbox.post)
+        let limiter = OriginLimiter()
+        let reader = OriginReader(origins: origins, arena: arena, limiter: limiter, post: mailbox.post)
         let policy = configuration[Schema.Peer.originPolicy]
-        let scheduler = SchedulerLink(
-            identity: identity.forScheduler(
-                isSeed: options.isSeed, addresses: built.addresses,
-                uploadSlots: Int(configuration[Schema.Peer.uploadSlots])),
-            credentials: credentials, store: store, blocking: blocking, log: log,
-            resolveAtOrigin: { text in await resolveAtOrigin(text, origins: origins, policy: policy) })
+        var member = identity.forScheduler(
+            isSeed: options.isSeed, addresses: built.addresses,
+            uploadSlots: Int(configuration[Schema.Peer.uploadSlots]))
+        member.readsNoOrigin = policy == .never
+        let scheduler = SchedulerFleet(
+            identity: member, credentials: credentials, store: store, blocking: blocking, limiter: limiter, log: log,
+            resolveAtOrigin: { text in
+                guard await limiter.enter(isTransfer: false, isGivenUp: { false }) else {
+                    return .failure(
+                        OriginFailure(code: "cancelled", description: "the peer is stopping", retryable: true))
+                }
+                return await resolveAtOrigin(text, origins: origins, policy: policy)
+            })
         let totals = EngineTotalsBox()
         let engineConfiguration = EngineConfiguration(
             configuration, identity: identity, isSeed: options.isSeed)
@@ -143,18 +158,23 @@ public final class PeerServer: Sendable {
         started.add { engine.stop() }
         let managerLink = ManagerLink(
             configuration, identity: identity, options: options, addresses: built.addresses, credentials: credentials,
-            scheduler: scheduler, log: log)
+            scheduler: scheduler, blocking: blocking,
+            list: SchedulerList(directory: configuration[Schema.Peer.dataDirectory]), log: log)
         let parts = PeerParts(
             host: identity.host, incarnation: identity.incarnation, cluster: identity.cluster, isSeed: options.isSeed,
             addresses: built.addresses, version: BuildInfo.version, engine: engine, store: store, arena: arena,
             blocking: blocking, scheduler: scheduler,
             resolveLimit: .seconds(60), managerAttached: { managerLink?.isAttached ?? false })
         let observability = try PeerMetrics.serve(
-            configuration, parts: parts, totals: totals, rails: built, workers: workers, origins: origins)
+            configuration, parts: parts, totals: totals, rails: built, workers: workers, origins: origins,
+            limiter: limiter)
         started.add { observability?.stop() }
         let server = try options.servesNode ? listen(configuration, parts: parts) : nil
-        scheduler.use(
-            options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) })
+        let fixed =
+            options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) }
+        // Named by hand, a scheduler is known by its address: every host must then name it alike.
+        scheduler.use(Dictionary(fixed.map { ("\($0)", [$0]) }, uniquingKeysWith: { first, _ in first }))
+        managerLink?.useLastList()
         var tasks = [Task { await scheduler.run(engine: engine) }]
         if let managerLink { tasks.append(Task { await managerLink.run() }) }
         log.info(
@@ -204,9 +224,12 @@ public final class PeerServer: Sendable {
 
     private static func listen(_ configuration: Configuration, parts: PeerParts) throws -> RPCServer {
         let path = configuration[Schema.Peer.socket]
+        let gatekeeper = Gatekeeper(cluster: parts.cluster, revocations: Revocations(), isOpen: false)
+        var options = RPCServerOptions()
+        options.admit = { gatekeeper.admit($0) }
         return try RPCServer.start(
             listeners: [RPCListener(.unix(path: path), credentials: .insecure)],
-            services: [.node(NodeService(peer: parts))], options: RPCServerOptions())
+            services: [.node(NodeService(peer: parts))], options: options)
     }
 
     private static func resolveAtOrigin(

@@ -1,87 +1,82 @@
-import Artifacts
 import ControlAPI
 import Engine
 import Observability
 import RPC
-import Storage
-import Swarm
 import Synchronization
 import System
 
-/// The host's one stream to its scheduler, brought up again whenever it breaks.
+/// The host's stream to one scheduler, brought up again whenever it breaks.
 ///
-/// What the engine says while no scheduler is attached is not kept: at the next attachment the host says everything
-/// again (who it is, what it holds, which leases it still reads under, what it downloads), which is what fills a
-/// restarted scheduler.
-final class SchedulerLink: SchedulerPort {
-    /// Who we say we are.
-    struct Identity: Sendable {
-        var host: HostID
-        var incarnation: Incarnation
-        var cluster: String
-        var isSeed: Bool
-        var addresses: [String]
-        var zone: String
-        var rack: String
-        var machine: String
-        var uploadSlots: Int
+/// What is said while the scheduler is not attached is not kept: at the next attachment the host says everything that
+/// concerns it again (who it is, what it holds, which leases it still reads under, what it downloads), which is what
+/// fills a restarted scheduler. A scheduler that says when to come back is left alone until then.
+final class SchedulerLink: Sendable {
+    /// What the stream is for; all but `log` are called on the cooperative pool.
+    struct Host: Sendable {
+        /// Who we are, with the leases this scheduler answers for.
+        let hello: @Sendable () async -> Wire.Hello?
+        /// What we hold and download of what belongs to the scheduler, in order.
+        let account: @Sendable () async throws -> [Wire.HostMessage]
+        /// The scheduler has let us in, and hears of its hosts for so long.
+        let attached: @Sendable (_ learningMs: UInt32) -> Void
+        /// It said something else.
+        let received: @Sendable (Wire.SchedulerMessage) -> Void
+        /// The stream is over that was up.
+        let detached: @Sendable () -> Void
+        /// It will not have us, for a reason that stays.
+        let refused: @Sendable (RPCError) -> Void
     }
 
     private struct State {
-        var addresses: [RPCAddress] = []
-        var attachedTo: String?
-        /// Why no scheduler will have us, as long as none has since: waiting would not help.
-        var refusal: RPCError?
-        var pending: [UInt64: PendingResolve] = [:]
-        var nextRequest: UInt64 = 1
+        var addresses: [RPCAddress]
+        var attachedTo: RPCAddress?
+        /// Since when it is not attached.
+        var awaySinceNs: UInt64
+        /// It is there, and told us to come back then.
+        var returnNs: UInt64 = 0
     }
 
-    /// A question that waits for its answer; asked again of the next scheduler when this one is lost.
-    private struct PendingResolve {
-        let reference: String
-        let refresh: Bool
-        let continuation: CheckedContinuation<Wire.ResolveReply, any Error>
+    /// Ends an attempt: the scheduler is there, and has no time now.
+    private struct ToldToComeBack: Error {
+        let afterMs: UInt32
+        let reason: String
     }
 
-    private let identity: Identity
+    /// How long a scheduler may take to say whether we may stay.
+    private static let welcomeLimit = Duration.seconds(30)
+
+    /// Its name, or where it is.
+    let key: String
     private let credentials: RPCCredentials
-    private let store: Store
-    private let blocking: BlockingPool
     private let outbox = SchedulerOutbox()
-    private let state = Mutex(State())
+    private let state: Mutex<State>
+    private let host: Host
     private let log: Logger
-    private let resolveAtOrigin: @Sendable (String) async -> Result<(Manifest, ModelID), OriginFailure>
-    private let engine = Mutex<Engine?>(nil)
 
-    init(
-        identity: Identity, credentials: RPCCredentials, store: Store, blocking: BlockingPool, log: Logger,
-        resolveAtOrigin: @escaping @Sendable (String) async -> Result<(Manifest, ModelID), OriginFailure>
-    ) {
-        self.identity = identity
+    init(_ key: String, at addresses: [RPCAddress], credentials: RPCCredentials, host: Host, log: Logger) {
+        self.key = key
         self.credentials = credentials
-        self.store = store
-        self.blocking = blocking
+        self.host = host
         self.log = log
-        self.resolveAtOrigin = resolveAtOrigin
+        state = Mutex(State(addresses: addresses, awaySinceNs: MonotonicClock.nowNs()))
     }
 
-    /// Which scheduler is attached, as text.
-    var attachedTo: String? { state.withLock { $0.attachedTo } }
+    /// Where it is attached, as text.
+    var attachedTo: String? { state.withLock { $0.attachedTo.map { "\($0)" } } }
 
-    /// Where schedulers are, in order of preference; takes effect at the next attachment.
+    /// Where the scheduler is; takes effect at the next attachment.
     func use(_ addresses: [RPCAddress]) { state.withLock { $0.addresses = addresses } }
 
-    /// A scheduler or the manager will not have us, for a reason that stays: whoever waits for an answer is told.
-    func refused(_ error: RPCError) {
-        state.withLock { $0.refusal = error }
-        failPending(error)
+    /// Whether it has not been there for so long. One that told us to come back is there.
+    func isLost(afterNs: UInt64, nowNs: UInt64) -> Bool {
+        state.withLock { $0.attachedTo == nil && nowNs >= max($0.awaySinceNs, $0.returnNs) + afterNs }
     }
 
-    func send(_ message: SchedulerUplink) { outbox.put(message.wire) }
+    /// Queues a message, if the scheduler is attached.
+    func put(_ message: Wire.HostMessage) { outbox.put(message) }
 
     /// Keeps the stream up until the task is cancelled.
-    func run(engine: Engine) async {
-        self.engine.withLock { $0 = engine }
+    func run() async {
         var failures = 0
         while !Task.isCancelled {
             let addresses = state.withLock { $0.addresses }
@@ -91,51 +86,65 @@ final class SchedulerLink: SchedulerPort {
             }
             let address = addresses[failures % addresses.count]
             let began = MonotonicClock.nowNs()
-            do {
-                try await attach(to: address, engine: engine)
-            } catch {
-                if let error = error as? RPCError, error.status == .failedPrecondition { refused(error) }
-                if !Task.isCancelled {
-                    log.warning("scheduler lost", ["scheduler": .text("\(address)"), "reason": .text("\(error)")])
-                }
+            var waitMs: Int?
+            do { try await attach(to: address) } catch {
+                waitMs = Task.isCancelled ? nil : pause(after: error, at: address)
             }
             outbox.shut()
-            if state.withLock({ state in
+            let wasAttached = state.withLock { state in
                 defer { state.attachedTo = nil }
+                if state.attachedTo != nil { state.awaySinceNs = MonotonicClock.nowNs() }
                 return state.attachedTo != nil
-            }) {
-                engine.post(.scheduler(.detached))
             }
+            if wasAttached { host.detached() }
             // A stream that lived for a while was a good one: begin counting afresh.
             failures = MonotonicClock.nowNs() - began > 5_000_000_000 ? 0 : failures + 1
-            let backoff = min(1000, 50 << min(failures, 5))
-            try? await Task.sleep(for: .milliseconds(Int.random(in: backoff / 2...backoff)))
+            if let waitMs {
+                failures = 0
+                try? await Task.sleep(for: .milliseconds(waitMs))
+                continue
+            }
+            // 50 ms, doubled to 3 s; half of it by chance, so that hosts do not all come back at once.
+            let backoffMs = min(3_000, 50 << min(failures, 6))
+            try? await Task.sleep(for: .milliseconds(Int.random(in: backoffMs / 2...backoffMs)))
         }
-        failPending(RPCError(.cancelled, "the peer is stopping"))
     }
 
-    private func attach(to address: RPCAddress, engine: Engine) async throws {
+    /// Says why an attempt ended; how long the scheduler wants to be left alone, if it said so.
+    private func pause(after error: any Error, at address: RPCAddress) -> Int? {
+        if let told = error as? ToldToComeBack {
+            // Never earlier than told; up to a tenth later, so that those told the same do not meet again.
+            let waitMs = Int(told.afterMs) + Int.random(in: 0...Int(told.afterMs / 10 + 10))
+            state.withLock { $0.returnNs = MonotonicClock.nowNs() + UInt64(waitMs) * 1_000_000 }
+            log.info(
+                "the scheduler has no time for this host yet",
+                ["scheduler": .text("\(address)"), "reason": .text(told.reason), "wait_ms": .count(waitMs)])
+            return waitMs
+        }
+        if let error = error as? RPCError, error.status == .failedPrecondition { host.refused(error) }
+        log.warning("scheduler lost", ["scheduler": .text("\(address)"), "reason": .text("\(error)")])
+        return nil
+    }
+
+    private func attach(to address: RPCAddress) async throws {
         let channel = try RPCChannel(to: address, credentials: credentials, options: ControlLimits.channel)
         defer { channel.close() }
         try await channel.waitUntilReady(timeout: .seconds(3))
         let call = SchedulerClient(channel).attach()
         defer { call.cancel() }
-        // From here on nothing the engine says is missed; what the inventory says as well does no harm twice.
+        // From here on nothing that is said is missed; what the account says as well does no harm twice.
         outbox.open()
-        guard let attachment = await engine.ask({ $0.attachment() }) else { return }
-        try await call.send(.hello(hello(leases: attachment.leases)))
-        let inventory = try await blocking.run { [store] in Inventory.messages(of: store) }
-        for message in inventory { try await call.send(.inventory(message)) }
-        for download in attachment.downloads {
-            try await call.send(.join(Wire.Join(model: download.model.description, manifest: download.manifest.wire)))
-        }
+        guard let hello = await host.hello() else { return }
+        try await call.send(.hello(hello))
+        // What we hold may be long: only a scheduler that has time for it gets it.
+        let learningMs = try await welcome(call)
+        for message in try await host.account() { try await call.send(message) }
         state.withLock { state in
-            state.attachedTo = "\(address)"
-            state.refusal = nil
+            state.attachedTo = address
+            state.returnNs = 0
         }
-        engine.post(.scheduler(.attached))
         log.info("attached to the scheduler", ["scheduler": .text("\(address)")])
-        askPendingAgain()
+        host.attached(learningMs)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { [outbox] in
                 while let messages = await outbox.take() {
@@ -143,8 +152,8 @@ final class SchedulerLink: SchedulerPort {
                 }
                 throw RPCError(.aborted, "too much to say at once; attaching anew")
             }
-            group.addTask { [self] in
-                while let message = try await call.receive() { received(message, engine: engine) }
+            group.addTask { [host] in
+                while let message = try await call.receive() { host.received(message) }
                 throw RPCError(.unavailable, "the scheduler ended the stream")
             }
             defer { group.cancelAll() }
@@ -152,94 +161,26 @@ final class SchedulerLink: SchedulerPort {
         }
     }
 
-    private func hello(leases: [HeldLease]) -> Wire.Hello {
-        Wire.Hello(
-            host: identity.host.name, incarnation: identity.incarnation, cluster: identity.cluster,
-            role: identity.isSeed ? .seed : .peer, addresses: identity.addresses, zone: identity.zone,
-            rack: identity.rack, machine: identity.machine, uploadSlots: UInt32(clamping: identity.uploadSlots),
-            version: BuildInfo.version, leases: leases.map { $0.wire })
-    }
-
-    private func received(_ message: Wire.SchedulerMessage, engine: Engine) {
-        switch message.kind {
-        case .resolveReply(let reply):
-            let pending = state.withLock { $0.pending.removeValue(forKey: reply.request) }
-            pending?.continuation.resume(returning: reply)
-        case .resolveOrder(let order):
-            Task { [self] in
-                let answer: Wire.Resolved
-                switch await resolveAtOrigin(order.reference) {
-                case .success(let (manifest, model)):
-                    answer = Wire.Resolved(
-                        request: order.request, reference: order.reference, model: model.description,
-                        manifest: manifest.wire, failure: nil)
-                case .failure(let failure):
-                    answer = Wire.Resolved(
-                        request: order.request, reference: order.reference, model: "", manifest: nil,
-                        failure: failure.wire)
-                }
-                outbox.put(.resolved(answer))
-            }
-        default:
-            guard let downlink = SchedulerDownlink(wire: message) else { return }
-            engine.post(.scheduler(downlink))
-        }
-    }
-
-    // MARK: resolving
-
-    /// Asks what a reference means; waits over a lost scheduler, up to the time limit.
-    func resolve(_ reference: String, refresh: Bool, limit: Duration) async throws -> Wire.ResolveReply {
-        let request = state.withLock { state in
-            defer { state.nextRequest += 1 }
-            return state.nextRequest
-        }
-        let timer = Task {
-            try await Task.sleep(for: limit)
-            let pending = state.withLock { $0.pending.removeValue(forKey: request) }
-            let sentence =
-                attachedTo == nil
-                ? "no scheduler answers; is one running at the configured address?"
-                : "the scheduler did not find out what \(reference) means within \(limit.components.seconds) s"
-            pending?.continuation.resume(throwing: RPCError(.deadlineExceeded, sentence))
-        }
-        defer { timer.cancel() }
-        return try await withTaskCancellationHandler {
-            try await withCheckedThrowingContinuation { continuation in
-                let refusal = state.withLock { state in
-                    if state.refusal == nil {
-                        state.pending[request] = PendingResolve(
-                            reference: reference, refresh: refresh, continuation: continuation)
+    /// Waits until the scheduler lets us in.
+    private func welcome(_ call: RPCCall<Wire.HostMessage, Wire.SchedulerMessage>) async throws -> UInt32 {
+        try await withThrowingTaskGroup(of: UInt32.self) { group in
+            group.addTask { [host] in
+                while let message = try await call.receive() {
+                    switch message.kind {
+                    case .welcome(let welcome): return welcome.learningMs
+                    case .tryLater(let later):
+                        throw ToldToComeBack(afterMs: later.retryAfterMs, reason: String(later.reason.prefix(200)))
+                    default: host.received(message)
                     }
-                    return state.refusal
                 }
-                if let refusal { return continuation.resume(throwing: refusal) }
-                if Task.isCancelled { cancel(request) }
-                outbox.put(.resolve(Wire.Resolve(request: request, reference: reference, refresh: refresh)))
+                throw RPCError(.unavailable, "the scheduler ended the stream")
             }
-        } onCancel: {
-            cancel(request)
+            group.addTask {
+                try await Task.sleep(for: SchedulerLink.welcomeLimit)
+                throw RPCError(.deadlineExceeded, "the scheduler did not answer the hello in 30 s")
+            }
+            defer { group.cancelAll() }
+            return try await group.next()!
         }
-    }
-
-    private func cancel(_ request: UInt64) {
-        let pending = state.withLock { $0.pending.removeValue(forKey: request) }
-        pending?.continuation.resume(throwing: CancellationError())
-    }
-
-    private func askPendingAgain() {
-        let pending = state.withLock { $0.pending }
-        for (request, question) in pending {
-            outbox.put(
-                .resolve(Wire.Resolve(request: request, reference: question.reference, refresh: question.refresh)))
-        }
-    }
-
-    private func failPending(_ error: RPCError) {
-        let pending = state.withLock { state in
-            defer { state.pending = [:] }
-            return state.pending
-        }
-        for question in pending.values { question.continuation.resume(throwing: error) }
     }
 }

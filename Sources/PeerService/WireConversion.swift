@@ -63,7 +63,7 @@ extension SchedulerDownlink {
         case .refused(let wire):
             guard let model = ModelID(text: wire.model), let failure = wire.failure else { return nil }
             self = .refused(model, OriginFailure(wire: failure))
-        case .welcome, .resolveOrder, .resolveReply, nil:
+        case .welcome, .tryLater, .originShare, .resolveOrder, .resolveReply, nil:
             return nil
         }
     }

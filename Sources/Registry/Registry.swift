@@ -77,7 +77,9 @@ public struct Registry: Sendable {
         case .registered(let session, let member): register(session, member)
         case .heartbeat(let session): renew(session)
         case .ended(let session): end(session)
+        case .left(let session): leave(session)
         case .putCluster(let name, let settings): put(name, settings)
+        case .changeSettings(let cluster, let changes): change(cluster, changes)
         case .tick: break
         }
         expire()
@@ -167,6 +169,13 @@ public struct Registry: Sendable {
         actions.append(.renew(session, leaseMs: leaseMs(key.cluster)))
     }
 
+    private mutating func leave(_ session: MemberSession) {
+        guard let key = sessions[session], rows[key]?.member.isLive == true else { return }
+        rows[key]!.member.isLive = false
+        actions.append(.saveMember(rows[key]!.member))
+        noteChange(of: key)
+    }
+
     private mutating func end(_ session: MemberSession) {
         guard let key = sessions.removeValue(forKey: session) else { return }
         rows[key]?.session = nil
@@ -213,10 +222,33 @@ public struct Registry: Sendable {
             let cluster = Cluster(name: name, settings: new, createdUnixMs: unixMs)
             clusterRows[name] = cluster
             actions.append(.saveCluster(cluster))
-        } else if clusterRows[name]!.settings != new {
-            clusterRows[name]!.settings = new
+        } else {
+            var merged = new
+            merged.named = clusterRows[name]!.settings.named
+            guard clusterRows[name]!.settings != merged else { return }
+            clusterRows[name]!.settings = merged
             changed.insert(name)
         }
+    }
+
+    private mutating func change(_ name: String, _ changes: [String: String?]) {
+        guard let cluster = clusterRows[name] else {
+            let sentence = "there is no cluster ‘\(name.prefix(64))’; make it first, or name another"
+            actions.append(.refuse(RegistryFailure(.unknownCluster, sentence)))
+            return
+        }
+        let named = cluster.settings.named.merging(changes.compactMapValues { $0 }) { $1 }
+            .filter { changes[$0.key] != .some(nil) }
+        guard named.count <= settings.namedMax,
+            named.allSatisfy({ $0.key.utf8.count <= settings.textBytesMax && $0.value.utf8.count <= settings.textBytesMax })
+        else {
+            let sentence = "a cluster keeps at most \(settings.namedMax) settings of \(settings.textBytesMax) bytes each"
+            actions.append(.refuse(RegistryFailure(.invalid, sentence)))
+            return
+        }
+        guard cluster.settings.named != named else { return }
+        clusterRows[name]!.settings.named = named
+        changed.insert(name)
     }
 
     private func leaseMs(_ cluster: String) -> UInt32 {
@@ -237,8 +269,12 @@ public struct Registry: Sendable {
         for cluster in changed.sorted() {
             clusterRows[cluster]!.version += 1
             actions.append(.saveCluster(clusterRows[cluster]!))
+            // Made once for each role: with thousands of members each member's own would cost a pass over all.
+            var made: [MemberRole: DynamicConfiguration] = [:]
             for (session, key) in sessions.sorted(by: { $0.key < $1.key }) where key.cluster == cluster {
-                actions.append(.configure(session, configuration(for: key)))
+                let configuration = made[key.role] ?? configuration(for: key)
+                made[key.role] = configuration
+                actions.append(.configure(session, configuration))
             }
         }
         changed = []

@@ -6,8 +6,12 @@ public enum RegistryEvent: Sendable {
     case heartbeat(MemberSession)
     /// The stream ended; the member is live until its lease ends.
     case ended(MemberSession)
-    /// Make a cluster, or change its settings.
+    /// The member ends in order: it is not live from now on.
+    case left(MemberSession)
+    /// Make a cluster, or change its settings; the named ones stay as they are.
     case putCluster(name: String, ClusterSettings)
+    /// Change named settings of a cluster; nil takes one back. Whether names and values make sense was checked before.
+    case changeSettings(cluster: String, [String: String?])
     /// Time passed; sent at the latest when `wakeAtNs` asks.
     case tick
 }
@@ -42,6 +46,8 @@ public struct RegistrySettings: Sendable, Hashable {
     public var forgetMs: UInt64 = 7 * 24 * 3_600_000
     /// Clusters.
     public var clustersMax = 1_000
+    /// Named settings of a cluster.
+    public var namedMax = 256
     /// Members of all clusters.
     public var membersMax = 200_000
     /// Addresses of a member.

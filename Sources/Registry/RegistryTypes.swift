@@ -90,12 +90,15 @@ public struct ClusterSettings: Sendable, Hashable {
     public var uploadSlots: UInt32
     /// How often members give a sign of life.
     public var heartbeatMs: UInt32
+    /// Values of other settings by their names, of those that were set.
+    public var named: [String: String]
 
     /// Sets limits.
     public init(
         neighbourhoodSize: UInt32 = 0, leasePieces: UInt32 = 0, uploadSlots: UInt32 = 0,
-        heartbeatMs: UInt32 = 0
+        heartbeatMs: UInt32 = 0, named: [String: String] = [:]
     ) {
+        self.named = named
         self.neighbourhoodSize = neighbourhoodSize
         self.leasePieces = leasePieces
         self.uploadSlots = uploadSlots

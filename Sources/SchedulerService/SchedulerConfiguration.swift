@@ -1,4 +1,5 @@
 import Configuration
+import ControlAPI
 import Observability
 import RPC
 import Scheduling
@@ -17,6 +18,8 @@ public struct SchedulerConfiguration: Sendable {
     public var advertise: RPCAddress?
     /// How it proves who it is, as server and as client.
     public var credentials: RPCCredentials
+    /// Certificates not to be believed.
+    public var revocations = Revocations()
     /// Where managers are; none: it does without.
     public var managers: [RPCAddress] = []
     /// Where metrics are served; nil: nowhere.
@@ -47,6 +50,25 @@ public struct SchedulerConfiguration: Sendable {
         settings.graceMs = milliseconds(configuration[Schema.Scheduler.hostTimeout])
         settings.leasePieces = Int(configuration[Schema.Scheduler.leasePieces])
         settings.neighbourhoodSize = Int(configuration[Schema.Scheduler.neighbourhood])
+        settings.originPolicy = OriginPolicy(configuration[Schema.Scheduler.originPolicy])
+        settings.originBytesPerSecond = configuration[Schema.Scheduler.originBytesPerSecond]
+        settings.originRequestsPerMinute = UInt64(configuration[Schema.Scheduler.originRequestsPerMinute])
+        settings.originConnections = Int(configuration[Schema.Scheduler.originConnections])
+        settings.admissionsPerSecond = Int(configuration[Schema.Scheduler.admissionsPerSecond])
+        settings.admissionBurst = max(1, settings.admissionsPerSecond / 2)
         settings.exposedPiecesMax = Int(configuration[Schema.Scheduler.replicationWindow])
+    }
+}
+
+extension OriginPolicy {
+    /// As the configuration says it.
+    fileprivate init(_ policy: Schema.Scheduler.OriginPolicy) {
+        self =
+            switch policy {
+            case .auto: .auto
+            case .seeds: .seeds
+            case .any: .any
+            case .never: .never
+            }
     }
 }

@@ -24,35 +24,82 @@ final class SchedulerCore: Sendable {
         var nap: Task<Void, Never>?
         var napEndsNs = UInt64.max
         var streamsOverflown: UInt64 = 0
+        var admission: Admission
+        /// Streams whose inventories are on their way.
+        var reporting: Set<SessionID> = []
     }
 
     private let state: Mutex<State>
     private let outboxMax: Int
 
-    init(settings: SchedulingSettings, outboxMax: Int) {
+    /// The settings of the process's configuration.
+    private let base: SchedulingSettings
+
+    init(name: String = "", settings: SchedulingSettings, outboxMax: Int) {
         let startedMs = WallClock.nowMilliseconds()
         let scheduler = Scheduler(
-            settings: settings, seed: startedMs, firstLease: startedMs << 20, nowNs: MonotonicClock.nowNs())
+            settings: settings, seed: startedMs, firstLease: SchedulerCore.firstLease(startedMs: startedMs, name: name),
+            nowNs: MonotonicClock.nowNs())
         self.outboxMax = outboxMax
-        state = Mutex(State(scheduler: scheduler))
+        base = settings
+        state = Mutex(State(scheduler: scheduler, admission: Admission(seed: startedMs)))
     }
 
-    /// Begins a host's stream.
-    func attach(_ info: HostInfo, leases: [HeldLease]) -> Stream {
-        let stream = state.withLock { state in
+    /// Numbers leases of this life: by the time of its start, so that none of an earlier one comes again, and within
+    /// it by the scheduler's name, so that two schedulers started together do not count alike.
+    ///
+    /// Should two schedulers still meet, or a clock go back, a host returns a lease whose number it knows from another
+    /// scheduler, and a lease that an attaching host claims is never given again: numbers only tell leases apart.
+    private static func firstLease(startedMs: UInt64, name: String) -> UInt64 {
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+        for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
+        return startedMs << 20 | (hash >> 20) & 0xF_FFFF
+    }
+
+    /// What became of a host that wants to attach.
+    enum Attachment {
+        case admitted(Stream)
+        /// It is to come back then.
+        case later(retryAfterMs: UInt64)
+    }
+
+    /// Begins a host's stream, or says when the host should try again.
+    func attach(_ info: HostInfo, leases: [HeldLease]) -> Attachment {
+        let attachment = state.withLock { state -> Attachment in
+            let decision = state.admission.ask(
+                isPreferred: info.role == .seed || !leases.isEmpty, reporting: state.reporting.count,
+                settings: state.scheduler.settings, nowNs: MonotonicClock.nowNs())
+            if case .later(let retryAfterMs) = decision { return .later(retryAfterMs: retryAfterMs) }
             let stream = Stream(session: SessionID(state.nextSession), outbox: StreamOutbox(limit: outboxMax))
             state.nextSession += 1
             state.outboxes[stream.session] = stream.outbox
-            return stream
+            state.reporting.insert(stream.session)
+            return .admitted(stream)
         }
-        handle(.attached(stream.session, info, leases: leases))
-        return stream
+        if case .admitted(let stream) = attachment { handle(.attached(stream.session, info, leases: leases)) }
+        return attachment
+    }
+
+    /// The cluster's settings are the process's own with these changes; answers with what could not be carried out.
+    func change(_ named: [(name: String, value: String)]) -> [String] {
+        var settings = base
+        var faults: [String] = []
+        for (name, value) in named {
+            do throws(SchedulingKnob.Refusal) {
+                try SchedulingKnob.named(name).set(value, in: &settings)
+            } catch {
+                faults.append(error.description)
+            }
+        }
+        handle(.settings(settings))
+        return faults
     }
 
     /// Ends a host's stream; says why when it was us who ended it.
     func detach(_ stream: Stream) -> String? {
         let reason = state.withLock { state in
             state.outboxes[stream.session] = nil
+            state.reporting.remove(stream.session)
             return state.reasons.removeValue(forKey: stream.session)
         }
         stream.outbox.close()
@@ -63,6 +110,7 @@ final class SchedulerCore: Sendable {
     /// Takes an event: decides, and queues what is to be said.
     func handle(_ event: SchedulerEvent) {
         let (ended, nap) = state.withLock { state in
+            if case .inventory(let session, _, _, true) = event { state.reporting.remove(session) }
             let actions = state.scheduler.handle(event, nowNs: MonotonicClock.nowNs())
             let ended = perform(actions, &state)
             // The ticking task must not sleep past what is due now.
@@ -124,6 +172,12 @@ final class SchedulerCore: Sendable {
 
     /// How the scheduler is doing.
     var snapshot: SchedulerSnapshot { state.withLock { $0.scheduler.snapshot } }
+    /// The settings in force.
+    var settings: SchedulingSettings { state.withLock { $0.scheduler.settings } }
+    /// Who was admitted and who was not, and how many inventories are on their way.
+    var admission: (counts: Admission.Counts, reporting: Int) {
+        state.withLock { ($0.admission.counts, $0.reporting.count) }
+    }
     /// Streams ended because their hosts did not read.
     var streamsOverflown: UInt64 { state.withLock { $0.streamsOverflown } }
 }

@@ -6,9 +6,10 @@ import Scheduling
 /// A scheduler's Prometheus figures and its readiness, read at the time of the scrape.
 enum SchedulerMetrics {
     static func serve(
-        _ listen: NetworkAddress, core: SchedulerCore, membership: ManagerMembership?
+        _ listen: NetworkAddress, core: SchedulerCore, membership: ManagerMembership?, gatekeeper: Gatekeeper
     ) throws -> ObservabilityServer {
         let metrics = MetricsRegistry()
+        gatekeeper.collect(metrics)
         metrics.collect("martlet_scheduler_hosts", "Hosts, by role or state.", kind: .gauge) {
             let snapshot = core.snapshot
             return [
@@ -41,6 +42,21 @@ enum SchedulerMetrics {
         counter(metrics, "blames", "Accusations of hosts by hosts.", core) { $0.blames }
         counter(metrics, "refusals", "Models refused.", core) { $0.refusals }
         counter(metrics, "dropped", "Messages that were late or made no sense.", core) { $0.dropped }
+        counter(metrics, "models_moved", "Models that came from another scheduler, or went to one.", core) {
+            $0.modelsMoved
+        }
+        counter(metrics, "origin_shares", "Shares of the origin's budget that hosts were told.", core) {
+            $0.originShares
+        }
+        collectAdmission(metrics, core)
+        metrics.collect(
+            "martlet_scheduler_setting", "Settings in force that can be changed while it runs.", kind: .gauge
+        ) {
+            let settings = core.settings
+            return SchedulingKnob.all.map {
+                MetricSample(labels: [("setting", $0.name)], value: $0.number(in: settings))
+            }
+        }
         metrics.collect(
             "martlet_scheduler_streams_overflown_total", "Streams ended because their host did not read.",
             kind: .counter
@@ -53,6 +69,29 @@ enum SchedulerMetrics {
         readiness.check("serving").pass()
         return try ObservabilityServer(
             address: listen.host, port: listen.port, metrics: metrics, readiness: readiness)
+    }
+
+    private static func collectAdmission(_ metrics: MetricsRegistry, _ core: SchedulerCore) {
+        metrics.collect(
+            "martlet_scheduler_admissions_total", "Hosts that wanted to attach, by what they were told.", kind: .counter
+        ) {
+            let counts = core.admission.counts
+            return [
+                MetricSample(labels: [("answer", "admitted")], value: counts.admitted),
+                MetricSample(labels: [("answer", "later_too_many_a_second")], value: counts.deferredByRate),
+                MetricSample(labels: [("answer", "later_too_many_inventories")], value: counts.deferredByReports),
+            ]
+        }
+        metrics.collect(
+            "martlet_scheduler_admissions_preferred_total",
+            "Of the hosts admitted, those that are let in whatever the load.", kind: .counter
+        ) { [MetricSample(value: core.admission.counts.preferred)] }
+        metrics.collect(
+            "martlet_scheduler_hosts_reporting", "Hosts whose inventories are on their way.", kind: .gauge
+        ) { [MetricSample(value: UInt64(core.admission.reporting))] }
+        metrics.collect(
+            "martlet_scheduler_retry_after_ms_max", "The longest time a host was told to stay away.", kind: .gauge
+        ) { [MetricSample(value: core.admission.counts.retryAfterMsMax)] }
     }
 
     private static func gauge(

@@ -14,6 +14,7 @@ public final class SchedulerServer: Sendable {
     private let server: RPCServer
     private let observability: ObservabilityServer?
     private let tasks: [Task<Void, Never>]
+    private let membership: ManagerMembership?
 
     /// Where it listens, with the port that was chosen.
     public var address: RPCAddress { server.addresses[0] }
@@ -29,14 +30,19 @@ public final class SchedulerServer: Sendable {
 
     /// The same, from the process's configuration.
     public static func start(
-        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+        _ configuration: Configuration, credentials: RPCCredentials, revocations: Revocations = Revocations(),
+        log: Logger
     ) throws -> SchedulerServer {
-        try SchedulerServer(SchedulerConfiguration(configuration, credentials: credentials), log)
+        var own = SchedulerConfiguration(configuration, credentials: credentials)
+        own.revocations = revocations
+        return try SchedulerServer(own, log)
     }
 
     /// A scheduler for a process of its own: on a free port of this machine, without manager, metrics or learning time.
-    public static func embedded(_ configuration: Configuration, log: Logger) throws -> SchedulerServer {
-        var own = SchedulerConfiguration(configuration, credentials: .insecure)
+    public static func embedded(
+        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+    ) throws -> SchedulerServer {
+        var own = SchedulerConfiguration(configuration, credentials: credentials)
         own.listen = .tcp(host: "127.0.0.1", port: 0)
         own.advertise = nil
         own.managers = []
@@ -46,13 +52,17 @@ public final class SchedulerServer: Sendable {
     }
 
     private init(_ configuration: SchedulerConfiguration, _ log: Logger) throws {
-        let core = SchedulerCore(settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let core = SchedulerCore(
+            name: configuration.name, settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let gatekeeper = Gatekeeper(
+            cluster: configuration.cluster, revocations: configuration.revocations,
+            isOpen: configuration.credentials.isInsecure, log: log)
         let streams = SchedulerStreams(
-            core: core, name: configuration.name, cluster: configuration.cluster, log: log)
+            core: core, name: configuration.name, cluster: configuration.cluster, gatekeeper: gatekeeper, log: log)
         server = try RPCServer.start(
             listeners: [RPCListener(configuration.listen, credentials: configuration.credentials)],
             services: [.scheduler(streams)],
-            options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256))
+            options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256, gatekeeper: gatekeeper))
         let server = server
         var tasks = [Task { await core.tick() }]
         let membership: ManagerMembership?
@@ -60,7 +70,7 @@ public final class SchedulerServer: Sendable {
             let address = try SchedulerServer.advertised(configuration, bound: server.addresses[0])
             membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
             observability = try configuration.metricsListen.map {
-                try SchedulerMetrics.serve($0, core: core, membership: membership)
+                try SchedulerMetrics.serve($0, core: core, membership: membership, gatekeeper: gatekeeper)
             }
         } catch {
             for task in tasks { task.cancel() }
@@ -68,6 +78,7 @@ public final class SchedulerServer: Sendable {
             throw error
         }
         self.core = core
+        self.membership = membership
         if let membership {
             tasks.append(
                 Task {
@@ -113,10 +124,10 @@ public final class SchedulerServer: Sendable {
                 if isFirst.take() {
                     core.handle(.expectedHosts(Int(wire.liveHosts)))
                 }
-                core.handle(
-                    .settings(
-                        neighbourhoodSize: wire.settings.map { Int($0.neighbourhoodSize) },
-                        leasePieces: wire.settings.map { Int($0.leasePieces) }))
+                core.handle(.schedulers(max(1, wire.schedulers.count { $0.live })))
+                for fault in core.change(wire.settings?.changes ?? []) {
+                    log.warning("a setting of the cluster was passed over", ["reason": .text(fault)])
+                }
             },
             onNote: { note in
                 switch note {
@@ -130,9 +141,21 @@ public final class SchedulerServer: Sendable {
 
     /// Ends it: streams are closed, hosts go on with what they know and attach elsewhere. Takes a few seconds at most.
     public func stop() async {
+        // First the list without us, then the streams: hosts that hear both know where to go.
+        await membership?.leave()
         for task in tasks { task.cancel() }
         await server.shutdown(grace: .zero)
         observability?.stop()
+    }
+}
+
+extension Wire.ClusterSettings {
+    /// What was set, by name; the two limits that have fields of their own among them.
+    fileprivate var changes: [(name: String, value: String)] {
+        var changes: [(name: String, value: String)] = []
+        if neighbourhoodSize > 0 { changes.append(("neighbourhood_size", "\(neighbourhoodSize)")) }
+        if leasePieces > 0 { changes.append(("lease_pieces", "\(leasePieces)")) }
+        return changes + named.map { ($0.name, $0.value) }
     }
 }
 

@@ -8,6 +8,7 @@ struct SchedulerStreams: SchedulerHandler {
     let core: SchedulerCore
     let name: String
     let cluster: String
+    let gatekeeper: Gatekeeper
     let log: Logger
 
     func attach(
@@ -24,9 +25,19 @@ struct SchedulerStreams: SchedulerHandler {
             throw RPCError(.failedPrecondition, sentence)
         }
         let info = try HostInfo(wire: hello)
+        try gatekeeper.check(
+            context, announces: info.role == .seed ? .seed : .peer, host: info.host.name, cluster: hello.cluster)
         var leases: [HeldLease] = []
         for lease in hello.leases.prefix(1_024) { leases.append(try HeldLease(wire: lease)) }
-        let stream = core.attach(info, leases: leases)
+        let stream: SchedulerCore.Stream
+        switch core.attach(info, leases: leases) {
+        case .admitted(let admitted): stream = admitted
+        case .later(let retryAfterMs):
+            let reason = "too many hosts attach at once; this one has its turn in \(retryAfterMs) ms"
+            try await responses.send(
+                .tryLater(Wire.TryLater(retryAfterMs: UInt32(clamping: retryAfterMs), reason: reason)))
+            return
+        }
         log.info("host attached", ["host": .text(info.host.name), "from": .text(context.peer)])
         do {
             try await serve(stream, requests, responses)
@@ -53,9 +64,8 @@ struct SchedulerStreams: SchedulerHandler {
             }
             group.addTask {
                 while let message = try await requests.receive() {
-                    if let event = try SchedulerEvent(wire: message, of: stream.session) {
-                        core.handle(event)
-                    }
+                    if let move = try SchedulerEvent.move(wire: message, of: stream.session) { core.handle(move) }
+                    if let event = try SchedulerEvent(wire: message, of: stream.session) { core.handle(event) }
                 }
             }
             defer { group.cancelAll() }

@@ -49,6 +49,10 @@ extension HostInfo {
         guard wire.addresses.count <= 32, wire.addresses.allSatisfy({ $0.utf8.count <= 256 }) else {
             throw fault("\(wire.host) has more than 32 addresses, or one of more than 256 bytes")
         }
+        let places = [wire.zone, wire.rack, wire.machine]
+        guard places.allSatisfy({ $0.utf8.count <= Limits.placeBytesMax }) else {
+            throw fault("a zone, rack or machine of \(wire.host) is longer than \(Limits.placeBytesMax) bytes")
+        }
         guard wire.role == .seed || wire.role == .peer else {
             throw fault("\(wire.host) does not say its role")
         }
@@ -57,6 +61,7 @@ extension HostInfo {
             role: wire.role == .seed ? .seed : .peer,
             addresses: wire.addresses, zone: wire.zone, rack: wire.rack, machine: wire.machine,
             uploadSlots: wire.uploadSlots)
+        readsNoOrigin = wire.readsNoOrigin
     }
 }
 
@@ -110,6 +115,19 @@ extension Scheduling.Failure {
 }
 
 extension SchedulerEvent {
+    /// What a join or a leaving says of another scheduler; nil when nothing. It comes before the event itself.
+    static func move(wire message: Wire.HostMessage, of session: SessionID) throws(RPCError) -> SchedulerEvent? {
+        switch message.kind {
+        case .join(let wire) where wire.moved:
+            var leases: [HeldLease] = []
+            for lease in wire.leases.prefix(1_024) { leases.append(try HeldLease(wire: lease)) }
+            return .moved(session, try ModelID(wire: wire.model), .here(leases))
+        case .leave(let wire) where wire.moved:
+            return .moved(session, try ModelID(wire: wire.model), .away)
+        default: return nil
+        }
+    }
+
     /// What a host's message means; nil for a kind this version does not know.
     init?(wire message: Wire.HostMessage, of session: SessionID) throws(RPCError) {
         switch message.kind {
@@ -136,6 +154,7 @@ extension SchedulerEvent {
         case .join(let wire):
             let resolved = try ResolvedModel(model: wire.model, manifest: wire.manifest)
             self = .join(session, resolved.model, resolved.manifest)
+        case .leave(let wire) where wire.moved: return nil
         case .leave(let wire):
             let failure = wire.failure.map { Failure(wire: $0) }
             self = .leave(session, try ModelID(wire: wire.model), finished: wire.finished, failure: failure)
@@ -192,6 +211,11 @@ extension SchedulerMessage {
                     lease: lease.value, model: model.description, task: task.description,
                     firstPiece: pieces.lowerBound, pieceCount: UInt32(pieces.count), whole: whole))
         case .leaseEnded(let lease): .leaseEnded(Wire.LeaseEnded(lease: lease.value))
+        case .originShare(let share):
+            .originShare(
+                Wire.OriginShare(
+                    bytesPerSecond: share.bytesPerSecond, requestsPerKilosecond: share.requestsPerKilosecond,
+                    connections: share.connections))
         case .refused(let model, let failure):
             .refused(Wire.Refused(model: model.description, failure: failure.wire))
         }

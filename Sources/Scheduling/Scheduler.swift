@@ -44,6 +44,12 @@ public struct Scheduler: Sendable {
     var isLearning = true
     var expectedHosts: Int?
 
+    /// When models began to move between schedulers, and how many there are.
+    var moves: [ModelID: UInt64] = [:]
+    var schedulerCount: Int?
+    var listChangedNs: UInt64?
+    var originDivision = OriginDivision()
+
     var timers = TimerQueue()
     /// Models to plan for at the end of the event.
     var dirty: [ModelID] = []
@@ -81,13 +87,13 @@ public struct Scheduler: Sendable {
         case .expectedHosts(let count):
             expectedHosts = count
             endLearningIfDone()
-        case .settings(let neighbourhoodSize, let leasePieces):
-            changeSettings(neighbourhoodSize: neighbourhoodSize, leasePieces: leasePieces)
+        case .settings(let settings): changeSettings(settings)
+        case .schedulers(let count): takeSchedulerCount(count)
         case .tick: break
         case .inventory(let session, _, _, _), .resolve(let session, _, _, _), .resolved(let session, _, _),
             .join(let session, _, _), .leave(let session, _, _, _), .kept(let session, _, _, _),
             .leaseReturned(let session, _, _, _), .blame(let session, _, _, _), .load(let session, _),
-            .forgot(let session, _):
+            .forgot(let session, _), .moved(let session, _, _):
             if let host = sessions[session] {
                 handle(event, from: host)
             } else {
@@ -99,6 +105,7 @@ public struct Scheduler: Sendable {
             planDirtyModels()
             schedulePushes()
         } while timers.firstNs.map { $0 <= self.nowNs } ?? false
+        divideOrigin()
         defer { actions = [] }
         return actions
     }
@@ -117,7 +124,8 @@ public struct Scheduler: Sendable {
         case .blame(_, let parent, _, _): takeBlame(of: parent, by: host)
         case .load(_, let load): hosts[host]!.load = load
         case .forgot(_, let task): takeForgot(host, task)
-        case .attached, .detached, .expectedHosts, .settings, .tick:
+        case .moved(_, let model, let move): takeMove(host, model, move)
+        case .attached, .detached, .expectedHosts, .settings, .schedulers, .tick:
             preconditionFailure("\(event) is no event of a session")
         }
     }
@@ -133,6 +141,7 @@ public struct Scheduler: Sendable {
         case .push(let model): pushNeighbourhoods(model)
         case .settle(let lease): endSettling(lease)
         case .digests(let task): pushDigests(task)
+        case .budget: endOriginShares()
         }
     }
 
@@ -157,12 +166,12 @@ public struct Scheduler: Sendable {
         return snapshot
     }
 
-    private mutating func changeSettings(neighbourhoodSize: Int?, leasePieces: Int?) {
-        if let leasePieces, leasePieces > 0 { settings.leasePieces = min(leasePieces, 1024) }
-        if let neighbourhoodSize, neighbourhoodSize > 0, neighbourhoodSize != settings.neighbourhoodSize {
-            settings.neighbourhoodSize = min(neighbourhoodSize, 256)
-            for model in models.values.filter({ !$0.joined.isEmpty }) { askForPush(model.id) }
-        }
+    private mutating func changeSettings(_ new: SchedulingSettings) {
+        guard new != settings else { return }
+        settings = new
+        originDivision.isStale = true
+        for model in models.values.filter({ !$0.joined.isEmpty }) { askForPush(model.id) }
+        markActiveModelsDirty()
     }
 
     // MARK: Small things all parts use

@@ -28,6 +28,8 @@ public enum SchedulerMessage: Sendable, Hashable {
     case lease(LeaseID, ModelID, TaskID, pieces: Range<UInt32>, whole: Bool)
     /// The lease is not the host's any more.
     case leaseEnded(LeaseID)
+    /// What the host may ask of origins from now on.
+    case originShare(OriginShare)
     /// The model cannot be had.
     case refused(ModelID, Failure)
 }

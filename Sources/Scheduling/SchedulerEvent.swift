@@ -22,7 +22,7 @@ public enum SchedulerEvent: Sendable {
     case kept(SessionID, TaskID, pieces: [PieceIndex], digests: [Digest])
     /// The lease is over: all pieces read, or why not.
     case leaseReturned(SessionID, LeaseID, failure: Failure?, needsWhole: Bool)
-    /// A parent sent the host wrong bytes.
+    /// A parent sent the host wrong bytes, or does not give what it says it has.
     case blame(SessionID, parent: HostID, TaskID, PieceIndex)
     /// How busy the host is.
     case load(SessionID, HostLoad)
@@ -31,8 +31,13 @@ public enum SchedulerEvent: Sendable {
     case forgot(SessionID, TaskID)
     /// The manager says how many hosts were live when last heard of.
     case expectedHosts(Int)
-    /// The manager changed the cluster's settings.
-    case settings(neighbourhoodSize: Int?, leasePieces: Int?)
+    /// The cluster's settings are now these; the limits of memory and the times of a start stay as they are.
+    case settings(SchedulingSettings)
+    /// So many schedulers share the cluster's models.
+    case schedulers(Int)
+    /// The host says that a model it downloads belongs to another scheduler now: to this one (its join follows), or no
+    /// longer to it.
+    case moved(SessionID, ModelID, ModelMove)
     /// Time passed; sent at the latest when `wakeAtNs` asks.
     case tick
 }

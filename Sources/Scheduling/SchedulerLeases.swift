@@ -83,6 +83,7 @@ extension Scheduler {
         guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder
         else { return nil }
         if !isWhole, !mayExpose(id, number, pieces.count) { return nil }
+        if !mayConnect(number) { return nil }
         let lease = LeaseID(nextLease)
         nextLease += 1
         register(
@@ -162,8 +163,12 @@ extension Scheduler {
         guard let lease = leases.removeValue(forKey: id) else { return }
         hosts[lease.holder]?.leases.remove(id)
         note(tasks[lease.task]!.unlease(lease.pieces), of: lease.task)
-        // Its holder may have another.
-        if models[lease.model].map({ !$0.joined.isEmpty }) ?? false { markDirty(lease.model) }
+        // Its holder may have another, of any model that waited for it.
+        var waiting = hosts[lease.holder]?.joined ?? []
+        waiting.insert(lease.model)
+        for model in waiting where models[model].map({ !$0.joined.isEmpty && $0.unheld > 0 }) ?? false {
+            markDirty(model)
+        }
     }
 
     /// A host says it reads under this lease: granted by an earlier life of the scheduler, or before its stream was

@@ -70,7 +70,10 @@ extension Scheduler {
             }
             startAfresh(id)
         }
-        if models[id]!.joined.isEmpty { models[id]!.progressNs = nowNs }
+        if models[id]!.joined.isEmpty {
+            models[id]!.progressNs = nowNs
+            noteActive(id)
+        }
         models[id]!.joined.insert(number)
         models[id]!.ordered[number] = nil
         models[id]!.faults[number] = nil
@@ -134,18 +137,22 @@ extension Scheduler {
 
     /// Sees to it that what is missing of a model is read at the origin.
     mutating func plan(_ id: ModelID) {
-        guard !isLearning, let model = models[id], model.refusal == nil, !model.joined.isEmpty,
+        guard !isLearning, !waitsForMove(id), let model = models[id], model.refusal == nil, !model.joined.isEmpty,
             model.unheld > 0
         else {
+            return
+        }
+        if let failure = objectionToReading(id) {
+            refuse(id, failure)
             return
         }
         orderSeeds(id)
         if models[id]!.refusal == nil { grantLeases(id) }
     }
 
-    /// Seeds that count: with one attached or in grace, peers do not read the origin.
-    private func seeds() -> [HostState] {
-        hosts.values.filter { $0.isSeed && !$0.isExcluded }
+    /// Seeds that count: with one attached or in grace, peers do not read the origin unless policy says so.
+    func seeds() -> [HostState] {
+        hosts.values.filter { $0.isSeed && !$0.isExcluded && !$0.info.readsNoOrigin }
     }
 
     private mutating func orderSeeds(_ id: ModelID) {
@@ -193,8 +200,7 @@ extension Scheduler {
     /// Who may read the model at the origin now: its seeds; where the cluster has no seed, its downloaders.
     func readers(of id: ModelID) -> [HostState] {
         let model = models[id]!
-        let seeds = seeds()
-        let candidates = seeds.isEmpty ? model.joined.compactMap { hosts[$0] } : seeds
+        let candidates = originReaders(among: model.joined)
         return candidates.filter {
             $0.session != nil && $0.hasReported && !$0.isExcluded && model.joined.contains($0.number)
                 && model.faults[$0.number] == nil

@@ -57,6 +57,10 @@ extension Scheduler {
             return
         }
         guard state.asked.count < settings.resolveAttemptsMax, let host = nextResolver(reference) else {
+            if let failure = objectionToResolving(reference) {
+                endResolve(reference, failure)
+                return
+            }
             let isNobody = state.asked.isEmpty
             let sentence =
                 isNobody
@@ -79,9 +83,13 @@ extension Scheduler {
     /// A seed that was not asked yet; with no seed attached, the first asking host.
     private func nextResolver(_ reference: String) -> HostNumber? {
         let state = references[reference]!
-        let attached = hosts.values.filter { $0.session != nil && $0.isSeed }
+        guard settings.originPolicy != .never else { return nil }
+        let attached = hosts.values.filter { $0.session != nil && $0.isSeed && !$0.info.readsNoOrigin }
         if attached.isEmpty {
-            return state.waiting.compactMap { sessions[$0.session] }.first { !state.asked.contains($0) }
+            guard settings.originPolicy != .seeds else { return nil }
+            return state.waiting.compactMap { sessions[$0.session] }.first {
+                !state.asked.contains($0) && !hosts[$0]!.info.readsNoOrigin
+            }
         }
         return attached.filter { !state.asked.contains($0.number) }
             .min { mixed(reference, seed: $0.mix) < mixed(reference, seed: $1.mix) }?.number

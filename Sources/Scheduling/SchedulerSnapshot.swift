@@ -45,6 +45,10 @@ public struct SchedulerSnapshot: Sendable, Hashable {
     public var blames: UInt64 = 0
     /// Models refused.
     public var refusals: UInt64 = 0
+    /// Models that came from another scheduler, or went to one.
+    public var modelsMoved: UInt64 = 0
+    /// Shares of the origin's budget that hosts were told.
+    public var originShares: UInt64 = 0
     /// Events of sessions that were over, and messages that made no sense.
     public var dropped: UInt64 = 0
 

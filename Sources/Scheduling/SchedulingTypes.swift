@@ -50,6 +50,8 @@ public struct HostInfo: Sendable, Hashable {
     public var machine: String
     /// How many children it serves at a time.
     public var uploadSlots: UInt32
+    /// It reads no origin, whatever the cluster's policy.
+    public var readsNoOrigin = false
 
     /// Describes a host.
     public init(

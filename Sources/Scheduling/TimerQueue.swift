@@ -11,6 +11,7 @@ enum SchedulerTimer: Hashable {
     case push(ModelID)
     case settle(LeaseID)
     case digests(TaskID)
+    case budget
 }
 
 /// Timers by their time: a binary heap with at most one entry for each timer, the earliest asked for.

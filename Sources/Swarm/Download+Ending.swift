@@ -49,7 +49,7 @@ extension Download {
     }
 
     /// Checks the sums that every decision rests on; O(pieces), for tests and simulation.
-    func checkInvariants() {
+    public func checkInvariants() {
         var bytes = 0
         var originBytes = 0
         var wants: [PeerNumber: Int] = [:]
@@ -90,6 +90,7 @@ extension Download {
             precondition(
                 copy.wantable.contains(number) == before, "\(numbering.address(number)) is misjudged")
         }
+        for parent in parents { precondition(parentDueNs <= parent.dueNs ?? .max, "a parent's limit is not noted") }
         if let wakeAtNs, !budgetChanged { precondition(wakeAtNs > lastNs, "asks to wake in the past") }
     }
 }

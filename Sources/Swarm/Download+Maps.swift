@@ -31,8 +31,9 @@ extension Download {
         {
             removeCopy(number, peer)
         }
-        session.state = .unknown(
-            retryAtNs: nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns))
+        let retryAtNs = nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns)
+        session.state = .unknown(retryAtNs: retryAtNs)
+        noteDue(retryAtNs)
         session.unknowns += 1
         parents[place].sessions[file] = session
         parents[place].sessionsDirty = true
@@ -57,6 +58,7 @@ extension Download {
                     let unknowns = parents[place].sessions[file]?.unknowns ?? 0
                     parents[place].sessions[file] = Parent.Session(
                         state: .opening(deadlineNs: nowNs + settings.mapTimeoutNs), unknowns: unknowns)
+                    noteDue(nowNs + settings.mapTimeoutNs)
                     actions.append(.open(parents[place].peer, file))
                     open += 1
                 }
@@ -132,5 +134,27 @@ extension Download {
     /// A piece that a parent's map names is not there after all.
     mutating func denyPiece(_ place: Int, _ number: Int) {
         if parents[place].has.remove(number) { availability[number] -= 1 }
+    }
+
+    /// Asks those that denied a piece what they have, after a while: one that goes on lying is dropped and told of. What
+    /// only liars have would be waited for without end.
+    mutating func reopenAfterDenials(_ nowNs: UInt64) {
+        guard hasDenials else { return }
+        hasDenials = false
+        for place in parents.indices where parents[place].hasDenied {
+            guard parents[place].outstanding == 0 else {
+                hasDenials = true
+                continue
+            }
+            parents[place].hasDenied = false
+            guard parents[place].isUp, !parents[place].departing else { continue }
+            for (file, session) in parents[place].sessions.sorted(by: { $0.key < $1.key })
+            where session.state == .open && files[Int(file.value)].missing > 0 {
+                closeSession(place, file)
+                let waitNs = backoff(settings.unknownRetryNs, doublings: parents[place].lies)
+                parents[place].sessions[file] = Parent.Session(state: .unknown(retryAtNs: nowNs + waitNs))
+                noteDue(nowNs + waitNs)
+            }
+        }
     }
 }

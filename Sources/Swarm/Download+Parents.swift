@@ -16,6 +16,10 @@ extension Download {
     mutating func takeNeighbourhood(_ offers: [ParentOffer], _ nowNs: UInt64) {
         guard ending == nil else { return }
         var named: Set<PeerNumber> = []
+        // A scheduler that offers it has forgotten (it is another, or its exclusion is over) what we cannot.
+        for offer in offers where excluded.contains(offer.peer) || banned.contains(offer.peer) {
+            complain(of: offer.peer)
+        }
         for offer in offers where !excluded.contains(offer.peer) && !banned.contains(offer.peer) {
             named.insert(offer.peer)
             guard let place = place(of: offer.peer) else {
@@ -33,7 +37,9 @@ extension Download {
             if parents[place].state == .parked {
                 // The scheduler believes in it: one more try, after the longest wait.
                 parents[place].attempts = settings.connectAttemptsMax - 1
-                parents[place].state = .waiting(untilNs: nowNs + backoff(settings.backoffMaxNs, doublings: 0))
+                let untilNs = nowNs + backoff(settings.backoffMaxNs, doublings: 0)
+                parents[place].state = .waiting(untilNs: untilNs)
+                noteDue(untilNs)
             }
         }
         for place in parents.indices where !named.contains(parents[place].peer) && !parents[place].departing {
@@ -80,21 +86,31 @@ extension Download {
             loseLink(place)
             parents[place].attempts += 1
             if parents[place].attempts >= settings.connectAttemptsMax {
+                complain(of: parents[place].peer)
                 parents[place].state = .parked
             } else {
                 let wait = backoff(settings.backoffNs, doublings: parents[place].attempts - 1)
                 parents[place].state = .waiting(untilNs: nowNs + wait)
+                noteDue(nowNs + wait)
             }
         case .idle, .waiting, .parked, .excluded: break
         }
     }
 
     /// Has a useless link closed; its pieces are asked for elsewhere at once.
-    mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false) {
+    mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false, isSilent: Bool = false) {
         guard parents[place].hasLink else { return }
+        if isSilent { complain(of: parents[place].peer) }
         actions.append(.drop(parents[place].peer, DropReason(reason, blamesWay: blamesWay)))
         loseLink(place)
         parents[place].state = .dropping
+    }
+
+    /// Tells the scheduler that a parent keeps what it has to itself: a piece that only such hosts hold must be had from
+    /// elsewhere, and nobody but their children can tell. The piece named is one that is missing.
+    mutating func complain(of peer: PeerNumber) {
+        guard let number = digests.indices.first(where: { !held.contains($0) }) else { return }
+        actions.append(.complain(peer, numbering.address(number)))
     }
 
     /// A parent sent wrong bytes: told to the scheduler, and nothing is taken from it again.
@@ -162,6 +178,7 @@ extension Download {
         for (_, place) in ranked {
             guard links < settings.linksMax, connecting < settings.connectsMax else { return }
             parents[place].state = .connecting(deadlineNs: nowNs + settings.connectTimeoutNs)
+            noteDue(nowNs + settings.connectTimeoutNs)
             actions.append(.connect(parents[place].peer))
             links += 1
             connecting += 1

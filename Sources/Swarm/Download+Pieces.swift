@@ -33,7 +33,8 @@ extension Download {
             let isFar = parents[place].isFar
             if isFar { farAsked += parents[place].outstanding }
             if !isFar, !parents[place].isSeed, parents[place].isUp { nearUp += 1 }
-            guard parents[place].mayBeAsked(settings, wantsMax: wantsMax), !isWaiting || parents[place].isNeighbour else { continue }
+            guard parents[place].mayBeAsked(settings, wantsMax: wantsMax), !isWaiting || parents[place].isNeighbour
+            else { continue }
             if isFar { far.append(place) } else { near.append(place) }
         }
         let farMax = nearUp == 0 ? Int.max : max(settings.farWantsMin, settings.farWantsMax / (1 + nearUp))
@@ -249,14 +250,19 @@ extension Download {
         removeCopy(number, peer)
         parents[place].wantTimeouts = 0
         parents[place].lies += 1
+        parents[place].hasDenied = true
+        hasDenials = true
         if parents[place].lies >= settings.absentLiesMax {
+            complain(of: parents[place].peer)
             drop(place, reason: "its piece map names pieces it denies to have")
         }
     }
 
     /// Asks nothing of a parent before a time.
     mutating func pause(_ place: Int, untilNs: UInt64) {
-        parents[place].pausedUntilNs = max(parents[place].pausedUntilNs ?? 0, untilNs)
+        let latestNs = max(parents[place].pausedUntilNs ?? 0, untilNs)
+        parents[place].pausedUntilNs = latestNs
+        noteDue(latestNs)
     }
 
     /// A read ended. Whole, it goes to a worker, unless another copy was first or nobody waits for it any more.

@@ -5,10 +5,7 @@ extension Download {
     /// Acts on every limit that has passed. Each is cleared or moved on, so that `wakeAtNs` moves on too.
     mutating func expire(_ nowNs: UInt64) {
         lastNs = max(lastNs, nowNs)
-        for place in parents.indices {
-            expireParent(place, nowNs)
-            if parents[place].isUp { expireSessions(place, nowNs) }
-        }
+        expireParents(nowNs)
         expireCopies(nowNs)
         guard ending == nil else { return }
         for index in files.indices {
@@ -22,10 +19,23 @@ extension Download {
         }
     }
 
+    /// Notes a limit of a parent, a pause or a session, so that parents are looked at no sooner than one passes.
+    mutating func noteDue(_ atNs: UInt64) { parentDueNs = min(parentDueNs, atNs) }
+
+    private mutating func expireParents(_ nowNs: UInt64) {
+        guard parentDueNs <= nowNs else { return }
+        for place in parents.indices {
+            expireParent(place, nowNs)
+            if parents[place].isUp { expireSessions(place, nowNs) }
+        }
+        parentDueNs = .max
+        for parent in parents { noteDue(parent.dueNs ?? .max) }
+    }
+
     private mutating func expireParent(_ place: Int, _ nowNs: UInt64) {
         switch parents[place].state {
         case .connecting(let deadlineNs) where deadlineNs <= nowNs:
-            drop(place, reason: "its link did not come up in time", blamesWay: true)
+            drop(place, reason: "its link did not come up in time", blamesWay: true, isSilent: true)
         case .waiting(let untilNs) where untilNs <= nowNs: parents[place].state = .idle
         default: break
         }
@@ -36,7 +46,7 @@ extension Download {
         for (file, session) in parents[place].sessions {
             switch session.state {
             case .opening(let deadlineNs) where deadlineNs <= nowNs:
-                drop(place, reason: "it is silent: no piece map in time", blamesWay: true)
+                drop(place, reason: "it is silent: no piece map in time", blamesWay: true, isSilent: true)
                 return
             case .unknown(let retryAtNs) where retryAtNs <= nowNs:
                 parents[place].sessions[file]!.state = .again
@@ -56,7 +66,9 @@ extension Download {
                 switch copy.state {
                 case .wanted: wantTimedOut(number, place, nowNs)
                 case .reading:
-                    drop(place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true)
+                    drop(
+                        place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true,
+                        isSilent: true)
                 }
             }
         }
@@ -76,7 +88,7 @@ extension Download {
         if parents[place].wantTimeouts >= settings.wantTimeoutsMax {
             drop(
                 place, reason: "it is silent: \(parents[place].wantTimeouts) wants in a row went unanswered",
-                blamesWay: true)
+                blamesWay: true, isSilent: true)
         } else {
             pause(place, untilNs: nowNs + backoff(settings.backoffNs, doublings: parents[place].wantTimeouts))
         }
@@ -88,22 +100,10 @@ extension Download {
         guard isStarted, !isOver else { return nil }
         if budgetChanged { return 0 }
         var earliest = endGameWakeNs(after: lastNs) ?? .max
-        for parent in parents {
-            switch parent.state {
-            case .connecting(let deadlineNs): earliest = min(earliest, deadlineNs)
-            case .waiting(let untilNs) where missingPieces > 0 && ending == nil:
-                earliest = min(earliest, untilNs)
-            default: break
-            }
-            if let untilNs = parent.pausedUntilNs { earliest = min(earliest, untilNs) }
-            guard parent.isUp else { continue }
-            for session in parent.sessions.values {
-                switch session.state {
-                case .opening(let deadlineNs): earliest = min(earliest, deadlineNs)
-                case .unknown(let retryAtNs): earliest = min(earliest, retryAtNs)
-                case .open, .again: break
-                }
-            }
+        let waitsToConnect = missingPieces > 0 && ending == nil
+        for place in parents.indices {
+            if case .waiting = parents[place].state, !waitsToConnect, parents[place].pausedUntilNs == nil { continue }
+            if let dueNs = parents[place].dueNs { earliest = min(earliest, dueNs) }
         }
         if neighbourUntilNs > lastNs { earliest = min(earliest, neighbourUntilNs) }
         if !flights.isEmpty { earliest = min(earliest, copyDeadlineNs) }

@@ -70,6 +70,8 @@ public struct Download: Sendable {
     var flights: [Int: Flight] = [:]
     /// Pieces of a running origin read that have not come yet.
     var originPending: PieceBits
+    /// Some parent has denied a piece that its map named.
+    var hasDenials = false
     var leases: [OriginLease] = []
     /// Bytes of wants, reads and pieces with workers, each once per copy.
     var inFlightBytes = 0
@@ -82,6 +84,8 @@ public struct Download: Sendable {
     var budgetChanged = false
     /// No want or read is over its limit before then.
     var copyDeadlineNs = UInt64.max
+    /// No parent, pause or session is over its limit before then; may be too early, never too late.
+    var parentDueNs = UInt64.max
     /// Until then a parent on our own machine is waited for.
     var neighbourUntilNs: UInt64 = 0
     /// The time of the last event.
@@ -130,7 +134,8 @@ public struct Download: Sendable {
         digests = Array(repeating: nil, count: numbering.count)
         availability = Array(repeating: 0, count: numbering.count)
         missingPieces = numbering.count
-        leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
+        leastPieceBytes =
+            manifest.files.filter { $0.sizeBytes > 0 }
             .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
         mostPieceBytes = manifest.files.map { min(Int($0.layout.pieceBytes), Int($0.sizeBytes)) }.max() ?? 0
         counted.totalBytes = manifest.totalBytes
@@ -226,6 +231,7 @@ public struct Download: Sendable {
             advanceLeases(nowNs)
             if ending == nil {
                 connectParents(nowNs)
+                reopenAfterDenials(nowNs)
                 openSessions(nowNs)
                 askForPieces(nowNs)
                 askTwice(nowNs)

@@ -16,10 +16,10 @@ extension Upload {
     }
 
     /// How long the first child has to ask: a few pieces' time where links are slow.
-    var firstChildWaitNs: UInt64 { max(settings.firstChildWaitNs ?? 0, 4 * serviceNs) }
+    var firstChildWaitNs: UInt64 { max(settings.firstChildWaitNs ?? 0, settings.firstChildTurns * serviceNs) }
 
     /// How long the first child, and those it tells, have a piece to themselves.
-    var firstChildMarginNs: UInt64 { max(settings.firstChildMarginNs, 4 * serviceNs) }
+    var firstChildMarginNs: UInt64 { max(settings.firstChildMarginNs, settings.firstChildTurns * serviceNs) }
 
     private mutating func addNews(_ task: TaskID, _ news: News, _ nowNs: UInt64) {
         if tasks[task]!.news.isEmpty { tasks[task]!.newsDueNs = nowNs + settings.haveWaitNs }

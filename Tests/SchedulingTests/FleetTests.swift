@@ -223,7 +223,7 @@ private struct Fleet {
         case .leaseEnded(let id): hosts[index].leases[id] = nil
         case .refused: hosts[index].isRefused = true
         case .digestsWithdrawn: Issue.record("digests were withdrawn")
-        case .welcome, .resolveOrder, .resolveReply: break
+        case .welcome, .originShare, .resolveOrder, .resolveReply: break
         }
     }
 

@@ -189,6 +189,7 @@ class Cluster:
         self.commands = []
         self.martlet = executable()
         self.manager = self.scheduler = self.origin = None
+        self.token = self.directory / "token"
         self.manager_port = self.scheduler_port = None
         self.static_scheduler = False
         # Also when the test runner is interrupted, which runs no clean-up.
@@ -228,7 +229,12 @@ class Cluster:
         env.update(HOME=str(self.directory), MARTLET_CLUSTER_NAME=self.name, MARTLET_PEER_MIN_FREE="0")
         if self.origin:
             env["HF_ENDPOINT"] = self.origin.url
-        if self.host != "127.0.0.1":
+        # Beside it lie the authority, the operators' socket and the schedulers' identities.
+        env["MARTLET_MANAGER_DATABASE"] = str(self.directory / "manager.sqlite")
+        if self.token.exists():
+            env["MARTLET_IDENTITY_TOKEN_FILE"] = str(self.token)
+        elif self.host == "127.0.0.1" and self.manager is None:
+            # Without a manager there is nobody to join by.
             env["MARTLET_TLS_INSECURE"] = "true"
         if self.manager_port:
             env["MARTLET_MANAGER_ADDRESSES"] = f"{self.manager_host}:{self.manager_port}"
@@ -246,27 +252,33 @@ class Cluster:
         self.origin = self._start(Origin(self, pathlib.Path(root), *arguments))
         return self.origin
 
-    def start_manager(self) -> Process:
+    def start_manager(self, **env) -> Process:
+        """A manager, and a token in a file by which all others join."""
         self.manager_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_MANAGER_LISTEN=f"{self.host}:{self.manager_port}",
-            MARTLET_MANAGER_DATABASE=str(self.directory / "manager.sqlite"),
-            MARTLET_MANAGER_METRICS_LISTEN=f"127.0.0.1:{metrics}", MARTLET_MANAGER_ADDRESSES=None)
+            MARTLET_MANAGER_LISTEN=f"{self.host}:{self.manager_port}", MARTLET_TLS_INSECURE=None,
+            MARTLET_MANAGER_METRICS_LISTEN=f"127.0.0.1:{metrics}", MARTLET_MANAGER_ADDRESSES=None, **env)
         process = Process("manager", [self.martlet, "manager"], env, self.directory / "manager.log", ready_at(metrics))
         process.metrics_port = metrics
         self.manager = self._start(process)
+        self.token.write_text(self.make_token("scheduler,seed,peer"))
         return process
 
-    def start_scheduler(self, **env) -> Process:
+    def make_token(self, roles: str, *arguments) -> str:
+        """A join token, as an operator on the manager's machine makes it."""
+        return self.run("token", "create", "--role", roles, *arguments).strip()
+
+    def start_scheduler(self, name: str = "scheduler-1", **env) -> Process:
+        """A scheduler on a port of its own; the one started last is the one that hosts are pointed to by hand."""
         self.scheduler_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_SCHEDULER_NAME="scheduler-1", MARTLET_SCHEDULER_LISTEN=f"{self.host}:{self.scheduler_port}",
+            MARTLET_SCHEDULER_NAME=name, MARTLET_SCHEDULER_LISTEN=f"{self.host}:{self.scheduler_port}",
             MARTLET_SCHEDULER_METRICS_LISTEN=f"127.0.0.1:{metrics}", **env)
         process = Process(
-            "scheduler", [self.martlet, "scheduler"], env, self.directory / "scheduler.log", ready_at(metrics))
-        process.metrics_port = metrics
+            name, [self.martlet, "scheduler"], env, self.directory / f"{name}.log", ready_at(metrics))
+        process.metrics_port, process.port = metrics, self.scheduler_port
         self.scheduler = self._start(process)
         return process
 
@@ -280,6 +292,7 @@ class Cluster:
         return self._start(
             Peer(
                 self, name, "up", f"machine-of-{name}", {
+                    "MARTLET_TLS_INSECURE": None,
                     "MARTLET_MANAGER_LISTEN": f"127.0.0.1:{free_port()}",
                     "MARTLET_MANAGER_DATABASE": str(self.directory / "state" / "manager.sqlite"),
                     "MARTLET_SCHEDULER_LISTEN": f"127.0.0.1:{free_port()}"})).wait_attached()
@@ -355,6 +368,14 @@ class Peer(Process):
     def wait_attached(self):
         """Until the scheduler knows it: a cluster without an attached seed lets peers read the origin."""
         wait_for(f"{self.name} is attached to the scheduler", lambda: self.metric("martlet_scheduler_attached") == 1)
+        return self
+
+    def wait_schedulers(self, count: int):
+        """Until it is attached to so many schedulers and knows of no others."""
+        wait_for(
+            f"{self.name} is attached to {count} schedulers",
+            lambda: (self.metric("martlet_schedulers", attached="1"), self.metric("martlet_schedulers", attached="0"))
+            == (count, 0))
         return self
 
     def received_bytes(self, **labels) -> int:

@@ -52,6 +52,10 @@ static inline long martlet_socket_receive(
     message.msg_iovlen = 2;
     return martlet_result(recvmsg(descriptor, &message, MSG_DONTWAIT));
 }
+// The next byte, which stays: 1, or 0 when there will be none.
+static inline long martlet_socket_peek(int descriptor, uint8_t *_Nonnull byte) {
+    return martlet_result(recv(descriptor, byte, 1, MSG_DONTWAIT | MSG_PEEK));
+}
 static inline long martlet_socket_send(int descriptor, const struct iovec *_Nonnull parts, size_t count, int more_follows) {
     struct msghdr message = {0};
     message.msg_iov = (struct iovec *)parts;

@@ -148,6 +148,9 @@ extension Wire {
         /// A message that holds `heartbeat`.
         public static func heartbeat(_ value: Wire.Heartbeat) -> Self { Self(kind: .heartbeat(value)) }
 
+        /// A message that holds `farewell`.
+        public static func farewell(_ value: Wire.Farewell) -> Self { Self(kind: .farewell(value)) }
+
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
             while let tag = try reader.nextTag() {
                 switch tag {
@@ -161,6 +164,11 @@ extension Wire {
                     if case .heartbeat(let earlier)? = self.kind { value = earlier }
                     try reader.message(into: &value)
                     self.kind = .heartbeat(value)
+                case 26:
+                    var value = Wire.Farewell()
+                    if case .farewell(let earlier)? = self.kind { value = earlier }
+                    try reader.message(into: &value)
+                    self.kind = .farewell(value)
                 default: try reader.skip(tag)
                 }
             }
@@ -170,6 +178,7 @@ extension Wire {
             switch self.kind {
             case .register(let value)?: writer.message(1, value)
             case .heartbeat(let value)?: writer.message(2, value)
+            case .farewell(let value)?: writer.message(3, value)
             case nil: break
             }
         }
@@ -180,12 +189,31 @@ extension Wire {
             case register(Wire.Member)
             /// Field 2, `heartbeat`.
             case heartbeat(Wire.Heartbeat)
+            /// Field 3, `farewell`.
+            case farewell(Wire.Farewell)
         }
     }
 
     /// Message `martlet.v1.Heartbeat`.
     public struct Heartbeat: ProtoMessage {
         public static var protoName: String { "martlet.v1.Heartbeat" }
+
+
+        public init() {}
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                try reader.skip(tag)
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+        }
+    }
+
+    /// The member ends in order: it is not live from now on.
+    public struct Farewell: ProtoMessage {
+        public static var protoName: String { "martlet.v1.Farewell" }
 
 
         public init() {}
@@ -355,15 +383,18 @@ extension Wire {
         public var uploadSlots: UInt32 = 0
         /// Field 4, `heartbeat_ms`.
         public var heartbeatMs: UInt32 = 0
+        /// Those that were set of the named settings; a member passes over names it does not know.
+        public var named: [Wire.NamedSetting] = []
 
         public init() {}
 
         /// A message with these fields.
-        public init(neighbourhoodSize: UInt32 = 0, leasePieces: UInt32 = 0, uploadSlots: UInt32 = 0, heartbeatMs: UInt32 = 0) {
+        public init(neighbourhoodSize: UInt32 = 0, leasePieces: UInt32 = 0, uploadSlots: UInt32 = 0, heartbeatMs: UInt32 = 0, named: [Wire.NamedSetting] = []) {
             self.neighbourhoodSize = neighbourhoodSize
             self.leasePieces = leasePieces
             self.uploadSlots = uploadSlots
             self.heartbeatMs = heartbeatMs
+            self.named = named
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -377,6 +408,8 @@ extension Wire {
                     self.uploadSlots = try reader.scalar(ProtoUInt32.self)
                 case 32:
                     self.heartbeatMs = try reader.scalar(ProtoUInt32.self)
+                case 42:
+                    self.named.append(try reader.message())
                 default: try reader.skip(tag)
                 }
             }
@@ -387,6 +420,194 @@ extension Wire {
             if self.leasePieces != 0 { writer.scalar(2, ProtoUInt32.self, self.leasePieces) }
             if self.uploadSlots != 0 { writer.scalar(3, ProtoUInt32.self, self.uploadSlots) }
             if self.heartbeatMs != 0 { writer.scalar(4, ProtoUInt32.self, self.heartbeatMs) }
+            for value in self.named { writer.message(5, value) }
+        }
+    }
+
+    /// Message `martlet.v1.NamedSetting`.
+    public struct NamedSetting: ProtoMessage {
+        public static var protoName: String { "martlet.v1.NamedSetting" }
+
+        /// Field 1, `name`.
+        public var name: String = ""
+        /// Field 2, `value`.
+        public var value: String = ""
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(name: String = "", value: String = "") {
+            self.name = name
+            self.value = value
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.name = try reader.string()
+                case 18:
+                    self.value = try reader.string()
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if !self.name.isEmpty { writer.string(1, self.name) }
+            if !self.value.isEmpty { writer.string(2, self.value) }
+        }
+    }
+
+    /// Message `martlet.v1.ListSettingsRequest`.
+    public struct ListSettingsRequest: ProtoMessage {
+        public static var protoName: String { "martlet.v1.ListSettingsRequest" }
+
+        /// Field 1, `cluster`.
+        public var cluster: String = ""
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(cluster: String = "") {
+            self.cluster = cluster
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.cluster = try reader.string()
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if !self.cluster.isEmpty { writer.string(1, self.cluster) }
+        }
+    }
+
+    /// Message `martlet.v1.ListSettingsResponse`.
+    public struct ListSettingsResponse: ProtoMessage {
+        public static var protoName: String { "martlet.v1.ListSettingsResponse" }
+
+        /// Field 1, `settings`.
+        public var settings: [Wire.SettingState] = []
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(settings: [Wire.SettingState] = []) {
+            self.settings = settings
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.settings.append(try reader.message())
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            for value in self.settings { writer.message(1, value) }
+        }
+    }
+
+    /// Message `martlet.v1.SettingState`.
+    public struct SettingState: ProtoMessage {
+        public static var protoName: String { "martlet.v1.SettingState" }
+
+        /// Field 1, `name`.
+        public var name: String = ""
+        /// In force.
+        public var value: String = ""
+        /// Field 3, `built_in`.
+        public var builtIn: String = ""
+        /// What values are allowed, for people.
+        public var allowed: String = ""
+        /// One sentence.
+        public var meaning: String = ""
+        /// It was set for this cluster.
+        public var isSet: Bool = false
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(name: String = "", value: String = "", builtIn: String = "", allowed: String = "", meaning: String = "", isSet: Bool = false) {
+            self.name = name
+            self.value = value
+            self.builtIn = builtIn
+            self.allowed = allowed
+            self.meaning = meaning
+            self.isSet = isSet
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.name = try reader.string()
+                case 18:
+                    self.value = try reader.string()
+                case 26:
+                    self.builtIn = try reader.string()
+                case 34:
+                    self.allowed = try reader.string()
+                case 42:
+                    self.meaning = try reader.string()
+                case 48:
+                    self.isSet = try reader.scalar(ProtoBool.self)
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if !self.name.isEmpty { writer.string(1, self.name) }
+            if !self.value.isEmpty { writer.string(2, self.value) }
+            if !self.builtIn.isEmpty { writer.string(3, self.builtIn) }
+            if !self.allowed.isEmpty { writer.string(4, self.allowed) }
+            if !self.meaning.isEmpty { writer.string(5, self.meaning) }
+            if self.isSet { writer.scalar(6, ProtoBool.self, self.isSet) }
+        }
+    }
+
+    /// Message `martlet.v1.ChangeSettingsRequest`.
+    public struct ChangeSettingsRequest: ProtoMessage {
+        public static var protoName: String { "martlet.v1.ChangeSettingsRequest" }
+
+        /// Field 1, `cluster`.
+        public var cluster: String = ""
+        /// An empty value takes back what was set.
+        public var changes: [Wire.NamedSetting] = []
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(cluster: String = "", changes: [Wire.NamedSetting] = []) {
+            self.cluster = cluster
+            self.changes = changes
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 10:
+                    self.cluster = try reader.string()
+                case 18:
+                    self.changes.append(try reader.message())
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if !self.cluster.isEmpty { writer.string(1, self.cluster) }
+            for value in self.changes { writer.message(2, value) }
         }
     }
 

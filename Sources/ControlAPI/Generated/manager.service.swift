@@ -18,6 +18,12 @@ public enum ManagerMethods {
     /// Makes a cluster, or changes its settings.
     public static let putCluster = RPCMethod<Wire.PutClusterRequest, Wire.Cluster>(
         service: "martlet.v1.Manager", name: "PutCluster", kind: .unary)
+    /// Every setting that can be changed while a cluster runs, with its value, range and meaning.
+    public static let listSettings = RPCMethod<Wire.ListSettingsRequest, Wire.ListSettingsResponse>(
+        service: "martlet.v1.Manager", name: "ListSettings", kind: .unary)
+    /// Changes some of them, all or none; members are told at once.
+    public static let changeSettings = RPCMethod<Wire.ChangeSettingsRequest, Wire.ListSettingsResponse>(
+        service: "martlet.v1.Manager", name: "ChangeSettings", kind: .unary)
 }
 
 /// Calls `martlet.v1.Manager` over a channel.
@@ -49,6 +55,16 @@ public struct ManagerClient: Sendable {
     public func putCluster(_ request: Wire.PutClusterRequest, options: RPCCallOptions = RPCCallOptions()) async throws(RPCError) -> Wire.Cluster {
         try await channel.unary(ManagerMethods.putCluster, request, options: options)
     }
+
+    /// Every setting that can be changed while a cluster runs, with its value, range and meaning.
+    public func listSettings(_ request: Wire.ListSettingsRequest, options: RPCCallOptions = RPCCallOptions()) async throws(RPCError) -> Wire.ListSettingsResponse {
+        try await channel.unary(ManagerMethods.listSettings, request, options: options)
+    }
+
+    /// Changes some of them, all or none; members are told at once.
+    public func changeSettings(_ request: Wire.ChangeSettingsRequest, options: RPCCallOptions = RPCCallOptions()) async throws(RPCError) -> Wire.ListSettingsResponse {
+        try await channel.unary(ManagerMethods.changeSettings, request, options: options)
+    }
 }
 
 /// Answers `martlet.v1.Manager` in a server; see `RPCServer` for what a handler may do.
@@ -63,6 +79,10 @@ public protocol ManagerHandler: Sendable {
     func listClusters(_ request: Wire.ListClustersRequest, context: RPCServerContext) async throws -> Wire.ListClustersResponse
     /// Makes a cluster, or changes its settings.
     func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster
+    /// Every setting that can be changed while a cluster runs, with its value, range and meaning.
+    func listSettings(_ request: Wire.ListSettingsRequest, context: RPCServerContext) async throws -> Wire.ListSettingsResponse
+    /// Changes some of them, all or none; members are told at once.
+    func changeSettings(_ request: Wire.ChangeSettingsRequest, context: RPCServerContext) async throws -> Wire.ListSettingsResponse
 }
 
 extension RPCService {
@@ -80,6 +100,12 @@ extension RPCService {
             },
             .unary(ManagerMethods.putCluster) { request, context in
                 try await handler.putCluster(request, context: context)
+            },
+            .unary(ManagerMethods.listSettings) { request, context in
+                try await handler.listSettings(request, context: context)
+            },
+            .unary(ManagerMethods.changeSettings) { request, context in
+                try await handler.changeSettings(request, context: context)
             },
         ])
     }

@@ -189,6 +189,82 @@ extension Wire {
         }
     }
 
+    /// Answers a Hello that comes at a bad time; the stream ends with it. Come back then, and not before.
+    public struct TryLater: ProtoMessage {
+        public static var protoName: String { "martlet.v1.TryLater" }
+
+        /// Field 1, `retry_after_ms`.
+        public var retryAfterMs: UInt32 = 0
+        /// One sentence for the log.
+        public var reason: String = ""
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(retryAfterMs: UInt32 = 0, reason: String = "") {
+            self.retryAfterMs = retryAfterMs
+            self.reason = reason
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 8:
+                    self.retryAfterMs = try reader.scalar(ProtoUInt32.self)
+                case 18:
+                    self.reason = try reader.string()
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if self.retryAfterMs != 0 { writer.scalar(1, ProtoUInt32.self, self.retryAfterMs) }
+            if !self.reason.isEmpty { writer.string(2, self.reason) }
+        }
+    }
+
+    /// The host's share of what the cluster may ask of origins; 0: unlimited. Replaces the share told before.
+    public struct OriginShare: ProtoMessage {
+        public static var protoName: String { "martlet.v1.OriginShare" }
+
+        /// Field 1, `bytes_per_second`.
+        public var bytesPerSecond: UInt64 = 0
+        /// Thousandths of a request per second.
+        public var requestsPerKilosecond: UInt64 = 0
+        /// Field 3, `connections`.
+        public var connections: UInt32 = 0
+
+        public init() {}
+
+        /// A message with these fields.
+        public init(bytesPerSecond: UInt64 = 0, requestsPerKilosecond: UInt64 = 0, connections: UInt32 = 0) {
+            self.bytesPerSecond = bytesPerSecond
+            self.requestsPerKilosecond = requestsPerKilosecond
+            self.connections = connections
+        }
+
+        public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
+            while let tag = try reader.nextTag() {
+                switch tag {
+                case 8:
+                    self.bytesPerSecond = try reader.scalar(ProtoUInt64.self)
+                case 16:
+                    self.requestsPerKilosecond = try reader.scalar(ProtoUInt64.self)
+                case 24:
+                    self.connections = try reader.scalar(ProtoUInt32.self)
+                default: try reader.skip(tag)
+                }
+            }
+        }
+
+        public func encode(to writer: inout ProtoWriter) {
+            if self.bytesPerSecond != 0 { writer.scalar(1, ProtoUInt64.self, self.bytesPerSecond) }
+            if self.requestsPerKilosecond != 0 { writer.scalar(2, ProtoUInt64.self, self.requestsPerKilosecond) }
+            if self.connections != 0 { writer.scalar(3, ProtoUInt32.self, self.connections) }
+        }
+    }
+
     /// First message of a stream.
     public struct Hello: ProtoMessage {
         public static var protoName: String { "martlet.v1.Hello" }
@@ -215,11 +291,13 @@ extension Wire {
         public var version: String = ""
         /// Leases the host still reads the origin under, after its scheduler was lost.
         public var leases: [Wire.HeldLease] = []
+        /// The host reads no origin, whatever the cluster's policy.
+        public var readsNoOrigin: Bool = false
 
         public init() {}
 
         /// A message with these fields.
-        public init(host: String = "", incarnation: UInt64 = 0, cluster: String = "", role: Wire.HostRole = .unspecified, addresses: [String] = [], zone: String = "", rack: String = "", machine: String = "", uploadSlots: UInt32 = 0, version: String = "", leases: [Wire.HeldLease] = []) {
+        public init(host: String = "", incarnation: UInt64 = 0, cluster: String = "", role: Wire.HostRole = .unspecified, addresses: [String] = [], zone: String = "", rack: String = "", machine: String = "", uploadSlots: UInt32 = 0, version: String = "", leases: [Wire.HeldLease] = [], readsNoOrigin: Bool = false) {
             self.host = host
             self.incarnation = incarnation
             self.cluster = cluster
@@ -231,6 +309,7 @@ extension Wire {
             self.uploadSlots = uploadSlots
             self.version = version
             self.leases = leases
+            self.readsNoOrigin = readsNoOrigin
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -258,6 +337,8 @@ extension Wire {
                     self.version = try reader.string()
                 case 90:
                     self.leases.append(try reader.message())
+                case 96:
+                    self.readsNoOrigin = try reader.scalar(ProtoBool.self)
                 default: try reader.skip(tag)
                 }
             }
@@ -275,6 +356,7 @@ extension Wire {
             if self.uploadSlots != 0 { writer.scalar(9, ProtoUInt32.self, self.uploadSlots) }
             if !self.version.isEmpty { writer.string(10, self.version) }
             for value in self.leases { writer.message(11, value) }
+            if self.readsNoOrigin { writer.scalar(12, ProtoBool.self, self.readsNoOrigin) }
         }
     }
 
@@ -603,13 +685,19 @@ extension Wire {
         public var model: String = ""
         /// Field 2, `manifest`.
         public var manifest: Wire.Manifest? = nil
+        /// Another scheduler may have granted leases of this model lately: grant none before its hosts had time to come here too.
+        public var moved: Bool = false
+        /// Leases of this model the host still reads under, granted by that scheduler.
+        public var leases: [Wire.HeldLease] = []
 
         public init() {}
 
         /// A message with these fields.
-        public init(model: String = "", manifest: Wire.Manifest? = nil) {
+        public init(model: String = "", manifest: Wire.Manifest? = nil, moved: Bool = false, leases: [Wire.HeldLease] = []) {
             self.model = model
             self.manifest = manifest
+            self.moved = moved
+            self.leases = leases
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -619,6 +707,10 @@ extension Wire {
                     self.model = try reader.string()
                 case 18:
                     try reader.message(into: &self.manifest)
+                case 24:
+                    self.moved = try reader.scalar(ProtoBool.self)
+                case 34:
+                    self.leases.append(try reader.message())
                 default: try reader.skip(tag)
                 }
             }
@@ -627,6 +719,8 @@ extension Wire {
         public func encode(to writer: inout ProtoWriter) {
             if !self.model.isEmpty { writer.string(1, self.model) }
             if let value = self.manifest { writer.message(2, value) }
+            if self.moved { writer.scalar(3, ProtoBool.self, self.moved) }
+            for value in self.leases { writer.message(4, value) }
         }
     }
 
@@ -640,14 +734,17 @@ extension Wire {
         public var finished: Bool = false
         /// Why not, when not finished.
         public var failure: Wire.Failure? = nil
+        /// The download goes on under another scheduler: grant no lease of this model while its hosts move there.
+        public var moved: Bool = false
 
         public init() {}
 
         /// A message with these fields.
-        public init(model: String = "", finished: Bool = false, failure: Wire.Failure? = nil) {
+        public init(model: String = "", finished: Bool = false, failure: Wire.Failure? = nil, moved: Bool = false) {
             self.model = model
             self.finished = finished
             self.failure = failure
+            self.moved = moved
         }
 
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
@@ -659,6 +756,8 @@ extension Wire {
                     self.finished = try reader.scalar(ProtoBool.self)
                 case 26:
                     try reader.message(into: &self.failure)
+                case 32:
+                    self.moved = try reader.scalar(ProtoBool.self)
                 default: try reader.skip(tag)
                 }
             }
@@ -668,6 +767,7 @@ extension Wire {
             if !self.model.isEmpty { writer.string(1, self.model) }
             if self.finished { writer.scalar(2, ProtoBool.self, self.finished) }
             if let value = self.failure { writer.message(3, value) }
+            if self.moved { writer.scalar(4, ProtoBool.self, self.moved) }
         }
     }
 
@@ -867,6 +967,12 @@ extension Wire {
         /// A message that holds `refused`.
         public static func refused(_ value: Wire.Refused) -> Self { Self(kind: .refused(value)) }
 
+        /// A message that holds `try_later`.
+        public static func tryLater(_ value: Wire.TryLater) -> Self { Self(kind: .tryLater(value)) }
+
+        /// A message that holds `origin_share`.
+        public static func originShare(_ value: Wire.OriginShare) -> Self { Self(kind: .originShare(value)) }
+
         public mutating func decode(from reader: inout ProtoReader) throws(ProtobufError) {
             while let tag = try reader.nextTag() {
                 switch tag {
@@ -920,6 +1026,16 @@ extension Wire {
                     if case .refused(let earlier)? = self.kind { value = earlier }
                     try reader.message(into: &value)
                     self.kind = .refused(value)
+                case 90:
+                    var value = Wire.TryLater()
+                    if case .tryLater(let earlier)? = self.kind { value = earlier }
+                    try reader.message(into: &value)
+                    self.kind = .tryLater(value)
+                case 98:
+                    var value = Wire.OriginShare()
+                    if case .originShare(let earlier)? = self.kind { value = earlier }
+                    try reader.message(into: &value)
+                    self.kind = .originShare(value)
                 default: try reader.skip(tag)
                 }
             }
@@ -937,6 +1053,8 @@ extension Wire {
             case .lease(let value)?: writer.message(8, value)
             case .leaseEnded(let value)?: writer.message(9, value)
             case .refused(let value)?: writer.message(10, value)
+            case .tryLater(let value)?: writer.message(11, value)
+            case .originShare(let value)?: writer.message(12, value)
             case nil: break
             }
         }
@@ -963,6 +1081,10 @@ extension Wire {
             case leaseEnded(Wire.LeaseEnded)
             /// Field 10, `refused`.
             case refused(Wire.Refused)
+            /// Field 11, `try_later`.
+            case tryLater(Wire.TryLater)
+            /// Field 12, `origin_share`.
+            case originShare(Wire.OriginShare)
         }
     }
 
