@@ -1,6 +1,7 @@
 import Configuration
 import Glibc
 import HTTP
+import Identity
 import Origins
 import RPC
 import Storage
@@ -14,6 +15,14 @@ extension ExitCode {
         case let failure as CommandFailure: self = failure.code
         case is ConfigurationError: self = .usage
         case let error as RPCError: self.init(error.status)
+        case let error as IdentityError:
+            switch error.code {
+            case .malformed, .storage: self = .usage
+            case .untrusted: self = .denied
+            case .unreachable: self = .unavailable
+            case .otherCluster: self = .conflict
+            case .failed: self = .failure
+            }
         case let error as StorageError: self.init(failureCode: "\(error.code)")
         case let error as OriginError: self.init(failureCode: "\(error.code)")
         case let error as TransportError: self = error.code == .addressInUse ? .conflict : .failure
@@ -27,7 +36,7 @@ extension ExitCode {
         switch code {
         case "invalid_reference", "invalid", "invalidSetting": self = .usage
         case "notFoundRepository", "notFoundRevision", "notFoundFile", "unknownModel": self = .notFound
-        case "unauthorized", "forbidden", "policy": self = .denied
+        case "unauthorized", "forbidden", "policy", "refusedAddress": self = .denied
         case "digest_mismatch", "digestMismatch", "changed", "refusedName": self = .verificationFailed
         case "noSpace": self = .noSpace
         case "unreachable", "unavailable", "rateLimited", "truncated": self = .unavailable

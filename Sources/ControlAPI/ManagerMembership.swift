@@ -106,7 +106,8 @@ public final class ManagerMembership: Sendable {
 
     private func attach(to address: RPCAddress) async throws(RPCError) {
         let channel = try RPCChannel(
-            to: address, credentials: settings.credentials, options: ControlLimits.channel)
+            to: address, credentials: settings.credentials.toward(.manager, cluster: settings.member.cluster),
+            options: ControlLimits.channel)
         defer { channel.close() }
         let call = ManagerClient(channel).attach()
         current.withLock { $0 = call }

@@ -27,9 +27,15 @@ public final class PeerServer: Sendable {
         /// Schedulers known without a manager or configuration (all in one process).
         public var schedulers: [RPCAddress]
 
+        /// Whether `file:` references may name any file this process may read: it serves nobody but who started it.
+        public var readsAnyFile: Bool
+
         /// Describes a peer.
-        public init(isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = []) {
+        public init(
+            isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = [], readsAnyFile: Bool = false
+        ) {
             self.isSeed = isSeed
+            self.readsAnyFile = readsAnyFile
             self.servesNode = servesNode
             self.schedulers = schedulers
         }
@@ -120,7 +126,8 @@ public final class PeerServer: Sendable {
             configuration, identity: identity, ports: ports, arena: arena, placement: placement,
             faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
-        let settings = try OriginSettings(configuration)
+        var settings = try OriginSettings(configuration)
+        if options.readsAnyFile { settings.fileRoots = ["/"] }
         let origins = try Origins(settings: settings)
         started.add { origins.shutdown() }
         let limiter = OriginLimiter()
@@ -163,7 +170,8 @@ public final class PeerServer: Sendable {
             limiter: limiter)
         started.add { observability?.stop() }
         let server = try options.servesNode ? listen(configuration, parts: parts) : nil
-        let fixed = options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) }
+        let fixed =
+            options.schedulers + configuration[Schema.Peer.schedulers].map { .tcp(host: $0.host, port: $0.port) }
         // Named by hand, a scheduler is known by its address: every host must then name it alike.
         scheduler.use(Dictionary(fixed.map { ("\($0)", [$0]) }, uniquingKeysWith: { first, _ in first }))
         managerLink?.useLastList()
@@ -216,9 +224,12 @@ public final class PeerServer: Sendable {
 
     private static func listen(_ configuration: Configuration, parts: PeerParts) throws -> RPCServer {
         let path = configuration[Schema.Peer.socket]
+        let gatekeeper = Gatekeeper(cluster: parts.cluster, revocations: Revocations(), isOpen: false)
+        var options = RPCServerOptions()
+        options.admit = { gatekeeper.admit($0) }
         return try RPCServer.start(
             listeners: [RPCListener(.unix(path: path), credentials: .insecure)],
-            services: [.node(NodeService(peer: parts))], options: RPCServerOptions())
+            services: [.node(NodeService(peer: parts))], options: options)
     }
 
     private static func resolveAtOrigin(

@@ -93,7 +93,9 @@ final class SchedulerFleet: SchedulerPort {
                     known.use(addresses)
                     continue
                 }
-                let link = SchedulerLink(key, at: addresses, credentials: credentials, host: host(of: key), log: log)
+                let link = SchedulerLink(
+                    key, at: addresses, credentials: credentials.toward(.scheduler, cluster: identity.cluster),
+                    host: host(of: key), log: log)
                 state.links[key] = link
                 if state.engine != nil { state.running[key] = Task { await link.run() } }
             }
@@ -229,7 +231,8 @@ final class SchedulerFleet: SchedulerPort {
             host: identity.host.name, incarnation: identity.incarnation, cluster: identity.cluster,
             role: identity.isSeed ? .seed : .peer, addresses: identity.addresses, zone: identity.zone,
             rack: identity.rack, machine: identity.machine, uploadSlots: UInt32(clamping: identity.uploadSlots),
-            version: BuildInfo.version, leases: leases.sorted { $0.key.value < $1.key.value }.map { $0.value.wire($0.key) },
+            version: BuildInfo.version,
+            leases: leases.sorted { $0.key.value < $1.key.value }.map { $0.value.wire($0.key) },
             readsNoOrigin: identity.readsNoOrigin)
     }
 

@@ -163,14 +163,20 @@ extension TCPTransport {
         guard let listener = listenerDescriptor else { return }
         // A bounded number a turn: links that are up get theirs too.
         for _ in 0..<16 {
-            guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
             do throws(Errno) {
                 counters.syscalls += 1
                 guard let descriptor = try Sockets.accept(listener) else { return }
+                let address = Sockets.peer(of: descriptor.raw) ?? .unknown
+                if handshakesPending >= configuration.pendingHandshakesMax { makeRoom(for: address) }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
-                guard let connection = try? connection(socket, .server) else { continue }
-                endpoints[socket.endpoint] = .handshake(Arrival(connection, deadlineNs: deadlineNs))
+                guard let connection = try? connection(socket, .server) else {
+                    counters.handshakesRefused += 1
+                    drop(socket)
+                    continue
+                }
+                endpoints[socket.endpoint] = .handshake(
+                    Arrival(connection, address: address, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -205,7 +211,7 @@ extension TCPTransport {
         guard !links.all.contains(where: { $0.nonce == frame.number }) else {
             return refuse(handshake, .protocolBroken)
         }
-        guard !links.isFull else { return refuse(handshake, .limit) }
+        guard mayLink(from: handshake.address) else { return refuse(handshake, .limit) }
         let streams = min(Int(frame.detail), TCPConfiguration.dataStreamsMax)
         let id = links.insert { id in
             TCPLink(
@@ -216,6 +222,7 @@ extension TCPTransport {
         }!
         let link = links[id]!
         link.peer = peer
+        link.address = handshake.address
         link.ticket = RandomNumber.make()
         link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
         link.data = Array(repeating: nil, count: streams)

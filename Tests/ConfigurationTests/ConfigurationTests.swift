@@ -281,11 +281,13 @@ func refusal(_ body: () throws -> Void) -> String {
     @Test func credentialsAreWholeOrNone() throws {
         let everywhere = NetworkAddress(host: "0.0.0.0", port: 1)
         let loopback = NetworkAddress(host: "127.0.0.2", port: 1)
-        #expect(try load().credentials(listening: [loopback]) == .plaintext)
+        #expect(try load().credentials(listening: [loopback, everywhere]) == .joined)
+        let insecure = ["MARTLET_TLS_INSECURE": "true"]
+        #expect(try load(insecure).credentials(listening: [loopback]) == .plaintext)
         #expect(
-            refusal { _ = try load().credentials(listening: [loopback, everywhere]) }.contains(
-                "--tls-insecure"))
-        #expect(try load(["MARTLET_TLS_INSECURE": "true"]).credentials(listening: [everywhere]) == .plaintext)
+            refusal { _ = try load(insecure).credentials(listening: [loopback, everywhere]) }.contains("--insecure"))
+        let toward = insecure.merging(["MARTLET_MANAGER_ADDRESSES": "10.0.0.1:1"]) { $1 }
+        #expect(refusal { _ = try load(toward).credentials(listening: [loopback]) }.contains("10.0.0.1:1"))
         #expect(
             refusal { _ = try load(["MARTLET_TLS_CA": "/ca"]).credentials(listening: []) }
                 == "tls.cert and tls.key is missing; mutual TLS needs tls.ca, tls.cert and tls.key")
