@@ -39,9 +39,9 @@ extension Scheduler {
     }
 
     private mutating func beginEmbargo(_ id: ModelID) {
-        let forgottenNs = nowNs - min(nowNs, Scheduler.memoryMs * 1_000_000)
-        if moves.count >= 1_024 { moves = moves.filter { $0.value > forgottenNs } }
-        if let beganNs = moves[id], beganNs > forgottenNs { return }
+        let memoryNs = Scheduler.memoryMs * 1_000_000
+        if moves.count >= 1_024 { moves = moves.filter { nowNs < $0.value + memoryNs } }
+        if let beganNs = moves[id], nowNs < beganNs + memoryNs { return }
         moves[id] = nowNs
         counters.modelsMoved += 1
         markDirty(id)

@@ -10,7 +10,7 @@ import Testing
     }
 
     @Test func modelThatComesIsNotLeasedBeforeItsHostsHadTime() {
-        var cluster = ScriptedCluster()
+        var cluster = ScriptedCluster { $0.originPiecesMin = 64 }
         let model = model(pieces: [64])
         for seed in ["s1", "s2"] { cluster.attach(seed, .seed) }
         cluster.attach("p")
@@ -31,7 +31,7 @@ import Testing
     }
 
     @Test func modelThatGoesIsNotLeasedToThoseWhoStay() {
-        var cluster = ScriptedCluster()
+        var cluster = ScriptedCluster { $0.originPiecesMin = 64 }
         let model = model(pieces: [64])
         for seed in ["s1", "s2"] { cluster.attach(seed, .seed) }
         cluster.attach("p")
@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test func embargoIsNotBegunAnewByLatecomers() {
-        var cluster = ScriptedCluster()
+        var cluster = ScriptedCluster { $0.originPiecesMin = 64 }
         let model = model(pieces: [64])
         cluster.attach("s1", .seed)
         cluster.attach("p")
@@ -61,7 +61,7 @@ import Testing
     }
 
     @Test func newsAfterTheReportAddsToIt() {
-        var cluster = ScriptedCluster()
+        var cluster = ScriptedCluster { $0.originPiecesMin = 64 }
         let model = model(pieces: [8])
         cluster.attach("a", models: [], tasks: [])
         cluster.join("a", model)
@@ -72,7 +72,7 @@ import Testing
     }
 
     @Test func lateMessagesOfAnEarlierLifeAreDropped() {
-        var cluster = ScriptedCluster()
+        var cluster = ScriptedCluster { $0.originPiecesMin = 64 }
         let model = model(pieces: [8])
         let old = cluster.attach("a", incarnation: 5)
         cluster.attach("a", incarnation: 6)

@@ -8,7 +8,11 @@ import Testing
     private func start(
         _ model: ResolvedModel, seeds: [String] = ["s1", "s2"], _ change: (inout SchedulingSettings) -> Void
     ) -> ScriptedCluster {
-        var cluster = ScriptedCluster(change)
+        // Enough at a time for every reader to have some.
+        var cluster = ScriptedCluster {
+            $0.originPiecesMin = 64
+            change(&$0)
+        }
         for seed in seeds { cluster.attach(seed, .seed) }
         cluster.attach("p")
         cluster.join("p", model)

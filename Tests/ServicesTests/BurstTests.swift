@@ -2,7 +2,6 @@ import ControlAPI
 import RPC
 import Scheduling
 import SchedulerService
-import Synchronization
 import Testing
 
 /// Many hosts at once, over real streams: nobody is lost, some wait for their turn.
@@ -16,7 +15,7 @@ import Testing
     }
 
     /// A host that comes back when told to; how often it was told, and its stream once it is let in.
-    private func attach(
+    private static func attach(
         _ name: String, role: Wire.HostRole = .peer, over channel: RPCChannel, attemptsMax: Int = 200
     ) async throws -> (waits: Int, call: RPCCall<Wire.HostMessage, Wire.SchedulerMessage>) {
         for attempt in 0..<attemptsMax {
@@ -47,22 +46,22 @@ import Testing
             $0.settings.admissionBurst = 100
         }
         let channels = try (0..<4).map { _ in try RPCChannel(to: server.address, credentials: .insecure) }
-        let calls = Mutex<[RPCCall<Wire.HostMessage, Wire.SchedulerMessage>]>([])
-        let waits = try await withThrowingTaskGroup(of: Int.self) { group in
+        typealias Call = RPCCall<Wire.HostMessage, Wire.SchedulerMessage>
+        let attached = try await withThrowingTaskGroup(of: (Int, Call).self) { group in
             for number in 0..<500 {
-                group.addTask {
-                    let (waits, call) = try await attach("host-\(number)", over: channels[number % 4])
-                    calls.withLock { $0.append(call) }
-                    return waits
-                }
+                let channel = channels[number % 4]
+                group.addTask { try await BurstTests.attach("host-\(number)", over: channel) }
             }
-            return try await group.reduce(into: []) { $0.append($1) }
+            var attached: [(waits: Int, call: Call)] = []
+            for try await one in group { attached.append(one) }
+            return attached
         }
+        let waits = attached.map(\.waits)
         #expect(waits.count == 500)
         #expect(waits.contains { $0 > 0 }, "nobody was told to wait")
         #expect(waits.contains(0))
         try await eventually("all are attached") { server.snapshot.peersAttached == 500 }
-        for call in calls.withLock({ $0 }) { call.cancel() }
+        for one in attached { one.call.cancel() }
         for channel in channels { channel.close() }
         await server.stop()
     }
@@ -73,9 +72,9 @@ import Testing
             $0.settings.admissionBurst = 1
         }
         let channel = try RPCChannel(to: server.address, credentials: .insecure)
-        var calls = [try await attach("first", over: channel).call]
+        var calls = [try await BurstTests.attach("first", over: channel).call]
         for number in 0..<5 {
-            let (waits, call) = try await attach("seed-\(number)", role: .seed, over: channel, attemptsMax: 1)
+            let (waits, call) = try await BurstTests.attach("seed-\(number)", role: .seed, over: channel, attemptsMax: 1)
             #expect(waits == 0)
             calls.append(call)
         }
