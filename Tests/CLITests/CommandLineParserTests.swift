@@ -98,7 +98,7 @@ import Testing
         }
         #expect(
             names == [
-                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "settings",
+                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "token", "settings",
                 "simulate", "info", "config", "version",
             ])
         #expect(lines.contains("  130         stopped by Ctrl-C; what was verified is kept"))
