@@ -46,6 +46,12 @@ public struct Manifest: Hashable, Sendable {
                 description:
                     "the manifest of \(reference) has \(files.count) files; the limit is \(Limits.manifestFilesMax)")
         }
+        guard reference.utf8.count <= Limits.referenceBytesMax, revision.utf8.count <= Limits.revisionBytesMax else {
+            throw Fault(
+                description:
+                    "a manifest's reference or revision is longer than \(Limits.referenceBytesMax) bytes")
+        }
+        var pieces = 0
         let sorted = files.sorted { $0.path < $1.path }
         for (index, file) in sorted.enumerated() {
             if let fault = Manifest.pathFault(file.path) {
@@ -57,6 +63,12 @@ public struct Manifest: Hashable, Sendable {
             guard file.sizeBytes <= Limits.fileBytesMax else {
                 throw Fault(
                     description: "\(file.path) has \(file.sizeBytes) bytes; the limit is \(Limits.fileBytesMax)")
+            }
+            pieces += file.layout.count
+            guard pieces <= Limits.modelPiecesMax else {
+                throw Fault(
+                    description:
+                        "the manifest of \(reference) has more than \(Limits.modelPiecesMax) pieces; split the model")
             }
         }
         self.reference = reference

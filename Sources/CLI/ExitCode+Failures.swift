@@ -36,7 +36,7 @@ extension ExitCode {
         switch code {
         case "invalid_reference", "invalid", "invalidSetting": self = .usage
         case "notFoundRepository", "notFoundRevision", "notFoundFile", "unknownModel": self = .notFound
-        case "unauthorized", "forbidden", "policy": self = .denied
+        case "unauthorized", "forbidden", "policy", "refusedAddress": self = .denied
         case "digest_mismatch", "digestMismatch", "changed", "refusedName": self = .verificationFailed
         case "noSpace": self = .noSpace
         case "unreachable", "unavailable", "rateLimited", "truncated": self = .unavailable

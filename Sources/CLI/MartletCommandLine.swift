@@ -8,8 +8,7 @@ import System
 public enum MartletCommandLine {
     static let commands: [Command] = [
         .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .token, .settings, .simulate,
-        .info, .config,
-        .version,
+        .bench, .info, .config, .version,
     ]
 
     /// Runs the words after the program's name, and gives the process's exit code.

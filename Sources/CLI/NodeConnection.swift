@@ -100,7 +100,8 @@ private struct OwnPeer: Sendable {
             }
             let peer = try PeerServer.start(
                 configuration,
-                PeerServer.Options(isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? []),
+                PeerServer.Options(
+                    isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? [], readsAnyFile: isAlone),
                 credentials: alone?.seed ?? own?.credentials ?? .insecure,
                 log: quiet)
             return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler, credentials: own)

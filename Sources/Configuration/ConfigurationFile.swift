@@ -9,10 +9,10 @@
 ///
 /// Sections, and `key = value` with a basic or literal string, an integer, `true`/`false` or a list of strings on one
 /// line. No other TOML: no tables in lists, dotted keys, dates or multi-line strings. At most 1 MiB and 4096 entries.
-struct ConfigurationFile {
-    struct Entry: Equatable {
-        let name: String
-        let text: String
+package struct ConfigurationFile {
+    package struct Entry: Equatable {
+        package let name: String
+        package let text: String
         let line: Int
     }
 
@@ -20,7 +20,7 @@ struct ConfigurationFile {
     static let entriesMax = 4096
 
     let path: String
-    private(set) var entries: [Entry] = []
+    package private(set) var entries: [Entry] = []
     /// Every section's header, so that a misspelt one without keys is found too.
     private(set) var sections: [(name: String, line: Int)] = []
 
@@ -40,7 +40,7 @@ struct ConfigurationFile {
         }
     }
 
-    init(path: String, text: String) throws(ConfigurationError) {
+    package init(path: String, text: String) throws(ConfigurationError) {
         self.path = path
         var section = ""
         var seen: [String: Int] = [:]

@@ -161,7 +161,19 @@ extension Schema {
         /// Connections.
         public static let connections = Setting.integer(
             "origin.connections", "8", in: 1...256, for: .peers, "Requests to origins at a time.")
-        static let keys = [hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key]
+        /// Where origins may be besides the public Internet.
+        public static let allowPrivate = Setting<String?>.text(
+            "origin.allow_private", for: .peers,
+            "Addresses, ranges and host names, or all, that references and redirects may lead to besides the public Internet and the hub named here."
+        )
+        /// Where local origins may be.
+        public static let fileRoots = Setting<String?>.text(
+            "origin.file_roots", for: .peers,
+            "Directories that file: references may lead into, separated by commas; none: no file of this host is read for others."
+        )
+        static let keys = [
+            hfEndpoint.key, hfToken.key, timeout.key, retries.key, connections.key, allowPrivate.key, fileRoots.key,
+        ]
     }
 
     /// `[swarm]`

@@ -217,6 +217,8 @@ extension Interpreter {
             scheduler.send(.blame(peers[peer].host, file.task, address.piece))
             // The host is at fault, not this one link to it.
             for sibling in peers.siblings(of: peer) { machineEvents.append((number, .banned(sibling))) }
+        case .complain(let peer, let address):
+            scheduler.send(.blame(peers[peer].host, task.file(address.file).task, address.piece))
         case .publish(let file): publish(file, of: number)
         case .forget(let file): forget(file, of: number)
         case .finished: end(number, .finished)

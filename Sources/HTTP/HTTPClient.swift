@@ -17,6 +17,12 @@ public struct HTTPClientSettings: Hashable, Sendable {
     public var connectionsMax = 128
     /// Redirects followed per exchange.
     public var redirectsMax = 10
+    /// Where connections may lead: by default to the public Internet alone.
+    public var addresses = AddressRule.publicOnly
+    /// Names resolved by hand, as curl's `--resolve` has them (`host:port:address[,address]`).
+    package var resolved: [String] = []
+    /// A proxy instead of the environment's.
+    package var proxy: String?
     /// A file of CA certificates in PEM instead of the system's.
     public var caFile: String?
 
@@ -27,7 +33,8 @@ public struct HTTPClientSettings: Hashable, Sendable {
 /// An HTTP/1.1 client on libcurl: one thread of its own drives every exchange.
 ///
 /// Certificates are always verified; proxies come from the environment (`https_proxy`, `no_proxy`, …); redirects are
-/// followed within limits, never from https to http, and without `Authorization` once they leave the server asked.
+/// followed within limits, never from https to http, never to addresses that the settings' rule refuses, and without
+/// `Authorization` once they leave the server asked.
 /// Dropping the client, or `shutdown()`, cancels what still runs.
 public final class HTTPClient: Sendable {
     let loop: HTTPLoop

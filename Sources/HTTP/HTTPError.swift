@@ -20,6 +20,8 @@ public struct HTTPError: Error, Hashable, Sendable, CustomStringConvertible {
         case tooManyRedirects
         /// A redirect led to a scheme that may not be followed (https to http, file, …).
         case refusedRedirect
+        /// The URL, a redirect or a name leads to an address that the client's rule does not allow.
+        case refusedAddress
         /// The response's body or headers exceed the limit.
         case tooLarge
         /// What came is not HTTP.
@@ -73,6 +75,8 @@ public struct HTTPError: Error, Hashable, Sendable, CustomStringConvertible {
             case .tooManyRedirects: "\(shownURL) redirects too often; check the URL"
             case .refusedRedirect:
                 "\(shownURL) redirects to a place that may not be followed; use the final https URL"
+            case .refusedAddress:
+                "\(shownURL) leads to an address that origins may not have; allow it by origin.allow_private if it is meant"
             case .tooLarge: "the answer of \(shownURL) is larger than the limit; check that the URL is right"
             case .invalidResponse:
                 "\(shownURL) answered with something that is not HTTP; check the port and the scheme"

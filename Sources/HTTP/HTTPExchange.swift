@@ -20,10 +20,21 @@ final class HTTPExchange {
     private var alreadyTaken = 0
     /// Why a callback broke the transfer off.
     private var broken: HTTPError.Code?
+    private let rule: AddressRule
+    private let proxies: ProxyAddresses
+    /// Whether the head that is coming is a redirect's.
+    private var isRedirect = false
+    /// Why an address was passed over, or a redirect not followed.
+    private var refusal: String?
+    private let gate: UnsafeMutablePointer<martlet_curl_gate>
+    private var resolved: UnsafeMutablePointer<curl_slist>?
 
-    init?(_ pending: HTTPLoop.Pending, settings: HTTPClientSettings) {
+    init?(_ pending: HTTPLoop.Pending, settings: HTTPClientSettings, proxies: ProxyAddresses) {
         guard let easy = curl_easy_init() else { return nil }
         self.easy = easy
+        rule = settings.addresses
+        self.proxies = proxies
+        gate = .allocate(capacity: 1)
         request = pending.request
         receiver = pending.receiver
         errorText = .allocate(capacity: Int(CURL_ERROR_SIZE))
@@ -66,6 +77,17 @@ final class HTTPExchange {
             { bytes, size, count, context in HTTPExchange.at(context).body(bytes, size * count) },
             { bytes, size, count, context in HTTPExchange.at(context).header(bytes, size * count) },
             context)
+        gate.initialize(
+            to: martlet_curl_gate(
+                admit: { context, bytes, count, port in
+                    let address = InternetAddress(
+                        bytes: Array(UnsafeRawBufferPointer(start: bytes, count: Int(count))))
+                    return HTTPExchange.at(context).admits(address, port: port) ? 1 : 0
+                }, context: context))
+        martlet_curl_set_gate(easy, gate)
+        for line in settings.resolved { resolved = curl_slist_append(resolved, line) }
+        if let proxy = settings.proxy { martlet_curl_set_string(easy, CURLOPT_PROXY, proxy) }
+        if let resolved { martlet_curl_set_pointer(easy, CURLOPT_RESOLVE, resolved) }
     }
 
     private static func at(_ context: UnsafeMutableRawPointer?) -> HTTPExchange {
@@ -77,6 +99,8 @@ final class HTTPExchange {
     func close() {
         curl_easy_cleanup(easy)
         curl_slist_free_all(list)
+        curl_slist_free_all(resolved)
+        gate.deallocate()
         errorText.deallocate()
     }
 
@@ -95,6 +119,7 @@ final class HTTPExchange {
             // A new response: what a redirect or an interim answer said does not count.
             headers = []
             headerBytes = 0
+            isRedirect = line.split(separator: " ").dropFirst().first?.hasPrefix("3") ?? false
             return count
         }
         headerBytes += count
@@ -103,10 +128,36 @@ final class HTTPExchange {
             return 0
         }
         if !hasBegun, let colon = line.firstIndex(of: ":") {
-            headers.append(
-                HTTPHeader(line[..<colon].lowercased(), trimmed(line[line.index(after: colon)...])))
+            let header = HTTPHeader(line[..<colon].lowercased(), trimmed(line[line.index(after: colon)...]))
+            if header.name == "location", isRedirect, request.followsRedirects, !mayFollow(header.value) {
+                broken = .refusedAddress
+                return 0
+            }
+            headers.append(header)
         }
         return count
+    }
+
+    /// Judges a redirect by its text, before libcurl asks it, or asks a proxy to. What is no http(s) URL is left to
+    /// libcurl, which follows none.
+    private func mayFollow(_ location: String) -> Bool {
+        guard let server = AddressRule.Server(url: effectiveURL, reference: location) else { return true }
+        refusal = rule.refusal(of: server)
+        return refusal == nil
+    }
+
+    /// Judges the address a socket is about to be opened to: what the name was resolved to, or the proxy's.
+    private func admits(_ address: InternetAddress?, port: UInt16) -> Bool {
+        guard let address else { return false }
+        if proxies.contains(address, port: port) { return true }
+        guard let why = rule.refusal(of: address, for: AddressRule.Server(url: effectiveURL)) else { return true }
+        refusal = why
+        return false
+    }
+
+    /// The URL that is being asked: after redirects, not the request's.
+    private var effectiveURL: String {
+        martlet_curl_get_string(easy, CURLINFO_EFFECTIVE_URL).map { String(cString: $0) } ?? request.url
     }
 
     private func body(_ bytes: UnsafeMutablePointer<CChar>?, _ count: Int) -> Int {
@@ -141,10 +192,8 @@ final class HTTPExchange {
     }
 
     private var head: HTTPResponseHead {
-        let url = martlet_curl_get_string(easy, CURLINFO_EFFECTIVE_URL).map { String(cString: $0) }
-        return HTTPResponseHead(
-            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers,
-            url: url ?? request.url)
+        HTTPResponseHead(
+            status: martlet_curl_get_long(easy, CURLINFO_RESPONSE_CODE), headers: headers, url: effectiveURL)
     }
 
     // The end.
@@ -157,7 +206,10 @@ final class HTTPExchange {
             }
             return .success(head)
         }
-        if let broken { return .failure(HTTPError(broken, url: request.url)) }
+        if let broken { return .failure(HTTPError(broken, url: request.url, detail: refusal ?? "")) }
+        if result == CURLE_COULDNT_CONNECT, let refusal {
+            return .failure(HTTPError(.refusedAddress, url: request.url, detail: refusal))
+        }
         return .failure(HTTPError(code(of: result), url: request.url, detail: detail(of: result)))
     }
 

@@ -31,6 +31,7 @@ final class HTTPLoop: @unchecked Sendable {
     }
 
     private let settings: HTTPClientSettings
+    private let proxies: ProxyAddresses
     private let multi: UnsafeMutableRawPointer
     private let inbox = Mutex(Inbox())
     private var exchanges: [UInt64: HTTPExchange] = [:]
@@ -41,6 +42,7 @@ final class HTTPLoop: @unchecked Sendable {
         guard let multi = curl_multi_init() else { return nil }
         self.multi = multi
         self.settings = settings
+        proxies = ProxyAddresses { name in settings.proxy ?? getenv(name).map { String(cString: $0) } }
         // HTTP/1.1 only: a connection per bulk stream is what moves weights, and one paused stream then stops no other.
         martlet_curl_multi_set_long(multi, CURLMOPT_PIPELINING, Int(CURLPIPE_NOTHING))
         martlet_curl_multi_set_long(multi, CURLMOPT_MAX_HOST_CONNECTIONS, settings.connectionsPerHostMax)
@@ -108,7 +110,14 @@ final class HTTPLoop: @unchecked Sendable {
         let due = delayed.filter { $0.dueNs <= nowNs }
         delayed.removeAll { $0.dueNs <= nowNs }
         for pending in due {
-            guard let exchange = HTTPExchange(pending, settings: settings) else {
+            if let server = AddressRule.Server(url: pending.request.url),
+                let refusal = settings.addresses.refusal(of: server)
+            {
+                let error = HTTPError(.refusedAddress, url: pending.request.url, detail: refusal)
+                pending.receiver.ended(.failure(error))
+                continue
+            }
+            guard let exchange = HTTPExchange(pending, settings: settings, proxies: proxies) else {
                 pending.receiver.ended(.failure(HTTPError(.resources, url: pending.request.url)))
                 continue
             }

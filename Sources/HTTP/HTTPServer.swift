@@ -39,12 +39,15 @@ public final class HTTPServer: Sendable {
 
     /// Listens on a numeric address and serves each path of `routes`.
     ///
-    /// At most 256 connections; an idle one is closed after 30 seconds.
-    public init(address: String = "0.0.0.0", port: UInt16, routes: [String: Handler]) throws(StartError) {
+    /// At most 256 connections, 32 of them from one address; a silent one is closed after `idleSecondsMax`. A request
+    /// has at most 32 KiB of head.
+    public init(
+        address: String = "0.0.0.0", port: UInt16, routes: [String: Handler], idleSecondsMax: UInt32 = 10
+    ) throws(StartError) {
         let router = Router(routes)
         var server: OpaquePointer?
         let result = martlet_http_server_start(
-            address, port, 256, 30,
+            address, port, 256, idleSecondsMax,
             { context, method, path, exchange in
                 // Safety: `Running` keeps the router until the server has stopped and its thread was joined.
                 Unmanaged<Router>.fromOpaque(context!).takeUnretainedValue()

@@ -12,9 +12,14 @@ public final class FileOrigin: Origin {
     private let thread: FileThread
     private let meter = OriginMeter()
     private let running = RunningFetches()
+    private let roots: [String]
 
     /// Starts the thread; throws `.unreadable` when the system gives none.
-    public init() throws(OriginError) {
+    ///
+    /// Nothing is read outside `roots`, links resolved: whoever names a reference need not be who may read this machine's
+    /// files.
+    public init(roots: [String] = ["/"]) throws(OriginError) {
+        self.roots = roots
         thread = FileThread()
         guard thread.start() else {
             throw OriginError(
@@ -40,7 +45,9 @@ public final class FileOrigin: Origin {
             throw OriginError(.invalidSetting, "\(reference) is no path; write file:///srv/models/name")
         }
         let result: Result<[FoundFile], OriginError> = await withCheckedContinuation { continuation in
-            let taken = thread.post { continuation.resume(returning: FoundFile.list(path)) }
+            let taken = thread.post { [roots] in
+                continuation.resume(returning: FoundFile.list(path, roots: roots))
+            }
             if !taken {
                 continuation.resume(
                     returning: .failure(OriginError(.cancelled, "the origins were shut down")))
@@ -129,9 +136,14 @@ struct FoundFile: Sendable {
     let path: String
     let stamp: FileStamp
 
-    static func list(_ path: String) -> Result<[FoundFile], OriginError> {
+    static func list(_ path: String, roots: [String]) -> Result<[FoundFile], OriginError> {
         Result { () throws(OriginError) in
+            // Before anything is looked at: what is outside is not told from what is not there.
+            guard roots.contains(where: { isInside($0, path) }) else { throw outside(path) }
             guard let root = realPath(path) else { throw fault(path) }
+            guard roots.contains(where: { realPath($0).map { isInside($0, root) } ?? false }) else {
+                throw outside(path)
+            }
             var status = stat()
             guard lstat(root, &status) == 0 else { throw fault(path) }
             if status.st_mode & S_IFMT == S_IFREG {
@@ -201,6 +213,17 @@ struct FoundFile: Sendable {
         guard let resolved = realpath(path, nil) else { return nil }
         defer { free(resolved) }
         return String(cString: resolved)
+    }
+
+    private static func isInside(_ directory: String, _ path: String) -> Bool {
+        path == directory || path.hasPrefix(directory.hasSuffix("/") ? directory : directory + "/")
+    }
+
+    private static func outside(_ path: String) -> OriginError {
+        OriginError(
+            .forbidden,
+            "\(path) may not be read here: it lies in no directory of origin.file_roots; add its directory there if it is meant"
+        )
     }
 
     private static func refused(_ why: String) -> OriginError {

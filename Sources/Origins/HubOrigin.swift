@@ -41,9 +41,7 @@ public final class HubOrigin: Origin {
         let api = "\(endpoint)/api/models/\(hub.repository)"
 
         let info = try await json("\(api)/revision/\(urlPart(hub.revision))", HubOrigin.infoBytesMax, subject)
-        let commit = try parsed(info, subject) { (reader) throws(JSONReader.Fault) in
-            try HubOrigin.commit(&reader)
-        }
+        let commit = try parsed(info, subject, HubAnswer.commit)
         guard let commit, commit.utf8.count == 40, commit.allSatisfy({ $0.isHexDigit }) else {
             throw subject.invalid("no commit in the revision's description")
         }
@@ -124,49 +122,20 @@ public final class HubOrigin: Origin {
 
     private func parsed<Value>(
         _ response: HTTPResponse, _ subject: OriginSubject,
-        _ read: (inout JSONReader) throws(JSONReader.Fault) -> Value
+        _ read: ([UInt8]) throws(JSONReader.Fault) -> Value
     ) throws(OriginError) -> Value {
-        var reader = JSONReader(response.body)
-        do {
-            let value = try read(&reader)
-            try reader.end()
-            return value
-        } catch { throw subject.invalid("\(error)") }
-    }
-
-    private static func commit(_ reader: inout JSONReader) throws(JSONReader.Fault) -> String? {
-        var commit: String? = nil
-        try reader.object { (name, reader) throws(JSONReader.Fault) in
-            if name == "sha" { commit = try reader.string() } else { try reader.skip() }
-        }
-        return commit
-    }
-
-    /// One file of a tree.
-    private struct Entry {
-        var isFile = false
-        var path = ""
-        var sizeBytes: UInt64 = 0
-        var oid: String?
-        var largeFileDigest: String?
-
-        var digest: Digest? {
-            if let largeFileDigest { return Digest(.sha256, hex: largeFileDigest) }
-            return oid.flatMap { Digest(.gitBlob, hex: $0) }
-        }
+        do { return try read(response.body) } catch { throw subject.invalid("\(error)") }
     }
 
     private func tree(
         _ first: String, _ endpoint: String, _ subject: OriginSubject
-    ) async throws(OriginError) -> [Entry] {
-        var entries: [Entry] = []
+    ) async throws(OriginError) -> [HubAnswer.Entry] {
+        var entries: [HubAnswer.Entry] = []
         var next: String? = first
         for _ in 0..<HubOrigin.pagesMax {
             guard let url = next else { return entries }
             let page = try await json(url, HubOrigin.pageBytesMax, subject)
-            entries += try parsed(page, subject) { (reader) throws(JSONReader.Fault) in
-                try HubOrigin.files(&reader)
-            }
+            entries += try parsed(page, subject, HubAnswer.files)
             guard entries.count <= Limits.manifestFilesMax else {
                 throw subject.invalid("more than \(Limits.manifestFilesMax) files")
             }
@@ -177,32 +146,6 @@ public final class HubOrigin: Origin {
             }
         }
         guard next == nil else { throw subject.invalid("a tree of more than \(HubOrigin.pagesMax) pages") }
-        return entries
-    }
-
-    private static func files(_ reader: inout JSONReader) throws(JSONReader.Fault) -> [Entry] {
-        var entries: [Entry] = []
-        try reader.array { (reader) throws(JSONReader.Fault) in
-            var entry = Entry()
-            try reader.object { (name, reader) throws(JSONReader.Fault) in
-                switch name {
-                case "type": entry.isFile = try reader.string() == "file"
-                case "path": entry.path = try reader.string()
-                case "size": entry.sizeBytes = try reader.unsigned()
-                case "oid" where try reader.kind() == .string: entry.oid = try reader.string()
-                case "lfs" where try reader.kind() == .object:
-                    try reader.object { (name, reader) throws(JSONReader.Fault) in
-                        switch name {
-                        case "oid": entry.largeFileDigest = try reader.string()
-                        case "size": entry.sizeBytes = try reader.unsigned()
-                        default: try reader.skip()
-                        }
-                    }
-                default: try reader.skip()
-                }
-            }
-            if entry.isFile { entries.append(entry) }
-        }
         return entries
     }
 

@@ -25,6 +25,8 @@ public struct OriginError: Error, Hashable, Sendable, CustomStringConvertible {
         case rateLimited
         /// No connection, no name, no trust, no answer in time, or a failing server.
         case unreachable
+        /// The reference, a redirect or a name leads to an address that may not be asked.
+        case refusedAddress
         /// The answer is not what the protocol says.
         case invalidResponse
         /// A file name that may not be written: `..`, absolute, a link out of the directory.
@@ -141,6 +143,7 @@ struct OriginSubject: Sendable {
         switch error.code {
         case .cancelled: OriginError(.cancelled, "reading \(what) was cancelled")
         case .truncated, .disconnected: truncated
+        case .refusedAddress: OriginError(.refusedAddress, error.description)
         case .dns, .connect, .tls, .timeout, .resources: OriginError(.unreachable, error.description)
         default: OriginError(.invalidResponse, error.description)
         }

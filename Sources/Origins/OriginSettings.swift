@@ -50,6 +50,8 @@ public struct OriginSettings: Sendable {
     public var credentials = OriginCredentials()
     /// When requests are repeated.
     public var retry = HTTPRetryPolicy.standard
+    /// The directories that `file:` references may lead into.
+    public var fileRoots = ["/"]
     /// The HTTP client's limits.
     public var client = HTTPClientSettings()
 
@@ -77,6 +79,8 @@ public struct OriginSettings: Sendable {
         let endpoint: String
         do {
             endpoint = try ModelReference.hubEndpoint(configured: hubEndpoint)
+            // Whoever runs this host named it: it may stand on a private address. What it redirects to may not.
+            client.addresses.allow(serverOf: endpoint)
         } catch { throw OriginError(.invalidSetting, error.description) }
         let token = value("HF_TOKEN") ?? value("HUGGING_FACE_HUB_TOKEN") ?? OriginSettings.tokenFile(value)
         if let token {
@@ -100,6 +104,15 @@ public struct OriginSettings: Sendable {
                 )
             }
         }
+    }
+
+    /// Allows what a list names besides the public Internet; see `AddressRule.allow(listed:)`.
+    public mutating func allowAddresses(listed text: String) throws(OriginError) {
+        guard let entry = client.addresses.allow(listed: text) else { return }
+        throw OriginError(
+            .invalidSetting,
+            "origin.allow_private names ‘\(entry)’; write ‘all’, or addresses, ranges and host names, as in ‘10.0.0.0/8,models.internal’"
+        )
     }
 
     private static func tokenFile(_ value: (String) -> String?) -> String? {

@@ -16,7 +16,7 @@ public final class Origins: Origin {
         do { client = try HTTPClient(settings: settings.client) } catch {
             throw OriginError(.unreachable, error.description)
         }
-        file = try FileOrigin()
+        file = try FileOrigin(roots: settings.fileRoots)
         http = HTTPOrigin(client: client, settings: settings)
         hub = HubOrigin(client: client, settings: settings)
     }

@@ -32,6 +32,14 @@ extension OriginSettings {
         retry.retriesMax = Int(configuration[Schema.Origin.retries])
         // curl counts whole seconds.
         client.silentSecondsMax = max(1, Int(configuration[Schema.Origin.timeout].clampedNs / 1_000_000_000))
+        fileRoots = (configuration[Schema.Origin.fileRoots] ?? "").split(separator: ",").map { root in
+            String(root.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+        }
+        for root in fileRoots where !root.hasPrefix("/") {
+            throw OriginError(
+                .invalidSetting, "origin.file_roots names ‘\(root)’; write absolute directories, as in ‘/srv/models’")
+        }
+        if let listed = configuration[Schema.Origin.allowPrivate] { try allowAddresses(listed: listed) }
         client.connectionsPerHostMax = Int(configuration[Schema.Origin.connections])
     }
 }

@@ -35,7 +35,8 @@ final class OriginLimiter: Sendable {
             guard perSecond > 0 else { return }
             // A second fills every bucket that holds less than a second's tokens; more would overflow. The others,
             // whose rates are small, are filled for up to an hour at once.
-            let elapsedUs = min((nowNs - min(nowNs, filledNs)) / 1_000, perSecond > leastBurst * 4 ? 1_000_000 : 3_600_000_000)
+            let elapsedUs = min(
+                (nowNs - min(nowNs, filledNs)) / 1_000, perSecond > leastBurst * 4 ? 1_000_000 : 3_600_000_000)
             guard elapsedUs > 0 else { return }
             microTokens = min(burst * 1_000_000, microTokens + elapsedUs * perSecond)
             filledNs = nowNs

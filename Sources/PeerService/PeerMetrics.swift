@@ -119,7 +119,8 @@ enum PeerMetrics {
             let attached = parts.scheduler.attachedCount
             return [
                 MetricSample(labels: [("attached", "1")], value: UInt64(attached)),
-                MetricSample(labels: [("attached", "0")], value: UInt64(max(0, parts.scheduler.listedCount - attached))),
+                MetricSample(
+                    labels: [("attached", "0")], value: UInt64(max(0, parts.scheduler.listedCount - attached))),
             ]
         }
         metrics.collect(

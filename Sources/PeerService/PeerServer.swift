@@ -27,9 +27,15 @@ public final class PeerServer: Sendable {
         /// Schedulers known without a manager or configuration (all in one process).
         public var schedulers: [RPCAddress]
 
+        /// Whether `file:` references may name any file this process may read: it serves nobody but who started it.
+        public var readsAnyFile: Bool
+
         /// Describes a peer.
-        public init(isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = []) {
+        public init(
+            isSeed: Bool, servesNode: Bool = true, schedulers: [RPCAddress] = [], readsAnyFile: Bool = false
+        ) {
             self.isSeed = isSeed
+            self.readsAnyFile = readsAnyFile
             self.servesNode = servesNode
             self.schedulers = schedulers
         }
@@ -120,7 +126,8 @@ public final class PeerServer: Sendable {
             configuration, identity: identity, ports: ports, arena: arena, placement: placement,
             faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
-        let settings = try OriginSettings(configuration)
+        var settings = try OriginSettings(configuration)
+        if options.readsAnyFile { settings.fileRoots = ["/"] }
         let origins = try Origins(settings: settings)
         started.add { origins.shutdown() }
         let limiter = OriginLimiter()

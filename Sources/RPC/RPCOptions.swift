@@ -63,6 +63,12 @@ public struct RPCServerOptions: Sendable {
     public var callsMax = 4096
     /// How a dead client is noticed.
     public var keepalive = RPCKeepalive()
+    /// How long a connection may take over TLS and HTTP/2's beginning before it is closed.
+    public var handshakeTimeout: Duration = .seconds(10)
+    /// How long a connection may be without a call before it is closed; clients connect again when they call.
+    public var idleTimeout: Duration = .seconds(300)
+    /// The most bytes of a call's metadata.
+    public var metadataBytesMax = 16 << 10
     /// Access of Unix sockets, as in `chmod`: by default their owner's alone.
     public var unixSocketMode: UInt32 = 0o600
     /// Says why a call may not be made, nil when it may: asked before its handler runs, and of every running call once a

@@ -102,7 +102,9 @@ public final class RPCServer: Sendable {
         // Clients ping as often as their own keepalive says.
         arguments.set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 100)
         arguments.set(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0)
-        arguments.set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10_000)
+        arguments.set(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, options.handshakeTimeout.wholeMilliseconds)
+        arguments.set(GRPC_ARG_MAX_CONNECTION_IDLE_MS, options.idleTimeout.wholeMilliseconds)
+        arguments.set(GRPC_ARG_MAX_METADATA_SIZE, Int32(clamping: options.metadataBytesMax))
         return arguments
     }
 

@@ -54,7 +54,7 @@ enum SchedulerMetrics {
         ) {
             let settings = core.settings
             return SchedulingKnob.all.map {
-                MetricSample(labels: [("name", $0.name)], value: $0.number(in: settings))
+                MetricSample(labels: [("setting", $0.name)], value: $0.number(in: settings))
             }
         }
         metrics.collect(

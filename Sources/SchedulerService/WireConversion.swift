@@ -49,6 +49,10 @@ extension HostInfo {
         guard wire.addresses.count <= 32, wire.addresses.allSatisfy({ $0.utf8.count <= 256 }) else {
             throw fault("\(wire.host) has more than 32 addresses, or one of more than 256 bytes")
         }
+        let places = [wire.zone, wire.rack, wire.machine]
+        guard places.allSatisfy({ $0.utf8.count <= Limits.placeBytesMax }) else {
+            throw fault("a zone, rack or machine of \(wire.host) is longer than \(Limits.placeBytesMax) bytes")
+        }
         guard wire.role == .seed || wire.role == .peer else {
             throw fault("\(wire.host) does not say its role")
         }

@@ -56,6 +56,12 @@ struct ModelState {
     var unheld = 0
     /// Pieces each host read at the origin while others wanted them, and that nobody else has yet.
     var exposed: [HostNumber: Int] = [:]
+    /// Pieces each host was leased so far.
+    var leasedTo: [HostNumber: Int] = [:]
+    /// Pieces a second that come from the origin, and what is counted towards it since when.
+    var originRate = 0.0
+    var originMarkNs: UInt64 = 0
+    var originMarkPieces = 0
     /// Last time a lease was granted or a piece arrived anywhere.
     var progressNs: UInt64 = 0
     /// Tasks that may have pieces to lease, in file order; rebuilt when some have been freed.

@@ -202,9 +202,8 @@ public struct Scheduler: Sendable {
     private mutating func schedulePushes() {
         for model in inOrder(unpushed) {
             models[model]!.wantsPush = false
-            let earliestNs =
-                models[model]!.pushedNs.map { $0 + settings.neighbourhoodMs * 1_000_000 } ?? nowNs
-            timers.schedule(.push(model), atNs: max(nowNs, earliestNs))
+            let earliestNs = models[model]!.pushedNs.map { $0 + settings.neighbourhoodMs * 1_000_000 } ?? 0
+            timers.schedule(.push(model), atNs: max(afterMs(settings.gatherMs), earliestNs))
         }
         unpushed = []
     }

@@ -22,7 +22,7 @@ public enum SchedulerEvent: Sendable {
     case kept(SessionID, TaskID, pieces: [PieceIndex], digests: [Digest])
     /// The lease is over: all pieces read, or why not.
     case leaseReturned(SessionID, LeaseID, failure: Failure?, needsWhole: Bool)
-    /// A parent sent the host wrong bytes.
+    /// A parent sent the host wrong bytes, or does not give what it says it has.
     case blame(SessionID, parent: HostID, TaskID, PieceIndex)
     /// How busy the host is.
     case load(SessionID, HostLoad)

@@ -85,6 +85,7 @@ extension Scheduler {
             models[model]!.ordered[number] = nil
             models[model]!.faults[number] = nil
             models[model]!.exposed[number] = nil
+            models[model]!.leasedTo[number] = nil
         }
         hosts[number] = nil
         numbers[host.info.host] = nil
@@ -122,7 +123,9 @@ extension Scheduler {
                 continue
             }
             var pieces = held.pieces
-            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task] {
+            // News after the report adds to it: what was kept since its snapshot has been told already.
+            let isMore = hosts[number]!.hasReported || !hosts[number]!.listed.insert(held.task).inserted
+            if isMore, let earlier = hosts[number]!.held[held.task] {
                 pieces.formUnion(earlier)
             }
             setHoldings(number, held.task, pieces)
@@ -233,6 +236,7 @@ extension Scheduler {
             tasks[id]!.attempts = 0
             tasks[id]!.avoided.remove(number)
             addHoldings(number, id, leased, isExposed: isWanted)
+            for model in task.models { noteOriginPieces(model, leased.count) }
         }
         addHoldings(number, id, pieces, isExposed: false)
         if !digests.isEmpty { learnDigests(number, id, pieces, digests) }
@@ -249,15 +253,25 @@ extension Scheduler {
 
     // MARK: Blame
 
+    /// A host says that a parent sent it wrong bytes, or does not give what it says it has.
+    ///
+    /// One accuser may itself be at fault, so it takes two, or a seed (which is trusted with digests anyway), or one
+    /// that has tried again for `blameRepeatMs` and accuses few: otherwise a piece that only a silent host holds would
+    /// never be read again when one host is left to want it.
     mutating func takeBlame(of parent: HostID, by accuser: HostNumber) {
         counters.blames += 1
         guard let number = numbers[parent], number != accuser, !hosts[number]!.isExcluded else { return }
-        hosts[number]!.blamedBy[accuser] = nowNs
         let limitNs = settings.blameMs * 1_000_000
-        let recent = hosts[number]!.blamedBy.filter { nowNs - $0.value <= limitNs }
+        var recent = hosts[number]!.blamedBy.filter { nowNs - $0.value <= limitNs }
+        let firstNs = recent[accuser]
+        recent[accuser] = firstNs ?? nowNs
         hosts[number]!.blamedBy = recent
-        // One host alone may be the faulty one; a seed is trusted with digests anyway.
-        guard recent.count >= 2 || hosts[accuser]!.isSeed else { return }
+        let isRepeated = firstNs.map { nowNs - $0 >= settings.blameRepeatMs * 1_000_000 } ?? false
+        let accusedMax = settings.blamedByOneMax
+        let isBelieved =
+            recent.count >= 2 || hosts[accuser]!.isSeed
+            || isRepeated && hosts.values.reduce(0) { $0 + ($1.blamedBy[accuser] == nil ? 0 : 1) } <= accusedMax
+        guard isBelieved else { return }
         hosts[number]!.blamedBy = [:]
         for lease in hosts[number]!.leases.sorted() {
             counters.leasesLost += 1

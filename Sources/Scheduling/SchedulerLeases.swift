@@ -17,10 +17,51 @@ extension Scheduler {
             return
         }
         let all = Set(readers.map(\.number))
-        var waiting = readers.map(\.number).sorted {
-            (outstanding($0), mixed(hosts[$0]!.mix)) < (outstanding($1), mixed(hosts[$1]!.mix))
+        var reading = readers.reduce(0) { $0 + outstanding($1.number) }
+        let window = originWindow(id)
+        guard reading < window else { return }
+        // Who has read least comes first: then each reader sends an equal part of the model out.
+        let ranked = readers.map { host in
+            (outstanding(host.number), models[id]!.leasedTo[host.number] ?? 0, mixed(host.mix), host.number)
+        }.sorted { ($0.0, $0.1, $0.2) < ($1.0, $1.1, $1.2) }
+        var waiting = ranked.map(\.3)
+        while !waiting.isEmpty, reading < window {
+            waiting = waiting.filter { number in
+                guard reading < window else { return false }
+                guard let count = grantOne(id, to: number, piecesMax: max(1, window / 4), among: all) else {
+                    return false
+                }
+                reading += count
+                return true
+            }
         }
-        while !waiting.isEmpty { waiting = waiting.filter { grantOne(id, to: $0, among: all) } }
+    }
+
+    /// How many pieces of a model may be under leases and unread: what its readers bring in `originWindowMs`.
+    ///
+    /// That keeps the origin busy while leases are returned and given, and no more: pieces leased far ahead come late
+    /// when many readers share one origin.
+    private func originWindow(_ id: ModelID) -> Int {
+        let inTime = models[id]!.originRate * Double(settings.originWindowMs) / 1000
+        return max(settings.originPiecesMin, Int(min(inTime, 1e6)))
+    }
+
+    /// Measures how fast a model's pieces come from the origin.
+    mutating func noteOriginPieces(_ id: ModelID, _ count: Int) {
+        guard models[id] != nil else { return }
+        let sinceNs = nowNs - min(nowNs, models[id]!.originMarkNs)
+        if sinceNs > 2_000_000_000 {
+            // A pause: it begins anew, from what it knew.
+            models[id]!.originMarkNs = nowNs
+            models[id]!.originMarkPieces = 0
+            return
+        }
+        models[id]!.originMarkPieces += count
+        guard sinceNs >= 50_000_000, models[id]!.originMarkPieces >= settings.originPiecesMin else { return }
+        let rate = Double(models[id]!.originMarkPieces) * 1e9 / Double(sinceNs)
+        models[id]!.originRate = max(rate, (models[id]!.originRate + rate) / 2)
+        models[id]!.originMarkNs = nowNs
+        models[id]!.originMarkPieces = 0
     }
 
     private mutating func rebuildOpenTasksIfStale(_ id: ModelID) {
@@ -29,24 +70,20 @@ extension Scheduler {
         models[id]!.openTasks = models[id]!.tasks.reversed().filter { tasks[$0]!.openCount > 0 }
     }
 
-    /// Grants one lease; false when there is none for this reader now.
-    private mutating func grantOne(_ id: ModelID, to number: HostNumber, among readers: Set<HostNumber>)
-        -> Bool
-    {
+    /// Grants one lease and says of how many pieces; nil when there is none for this reader now.
+    private mutating func grantOne(
+        _ id: ModelID, to number: HostNumber, piecesMax: Int, among readers: Set<HostNumber>
+    ) -> Int? {
         let free = settings.leasePieces * settings.leasesPerHolder - outstanding(number)
-        guard free > 0 else { return false }
+        guard free > 0 else { return nil }
         // So many that a reader has two leases within what may hang on it, and always has one to read.
-        let piecesMax = min(settings.leasePieces, max(1, exposedMax(id) / 2))
-        guard let (task, pieces) = nextRun(id, for: number, piecesMax: piecesMax, among: readers) else {
-            return false
-        }
+        let most = min(settings.leasePieces, piecesMax, max(1, exposedMax(id) / 2))
+        guard let (task, pieces) = nextRun(id, for: number, piecesMax: most, among: readers) else { return nil }
         let isWhole = tasks[task]!.isWhole
         guard pieces.count <= free || isWhole && free == settings.leasePieces * settings.leasesPerHolder
-        else {
-            return false
-        }
-        if !isWhole, !mayExpose(id, number, pieces.count) { return false }
-        if !mayConnect(number) { return false }
+        else { return nil }
+        if !isWhole, !mayExpose(id, number, pieces.count) { return nil }
+        if !mayConnect(number) { return nil }
         let lease = LeaseID(nextLease)
         nextLease += 1
         register(
@@ -54,8 +91,9 @@ extension Scheduler {
         models[id]!.progressNs = nowNs
         counters.leasesGranted += 1
         counters.piecesLeased += UInt64(pieces.count)
+        models[id]!.leasedTo[number, default: 0] += pieces.count
         send(number, .lease(lease, id, task, pieces: pieces, whole: isWhole))
-        return true
+        return isWhole ? settings.leasePieces : pieces.count
     }
 
     /// The first pieces of the model, in file order, that this reader may be given.
@@ -125,8 +163,12 @@ extension Scheduler {
         guard let lease = leases.removeValue(forKey: id) else { return }
         hosts[lease.holder]?.leases.remove(id)
         note(tasks[lease.task]!.unlease(lease.pieces), of: lease.task)
-        // Its holder may have another.
-        if models[lease.model].map({ !$0.joined.isEmpty }) ?? false { markDirty(lease.model) }
+        // Its holder may have another, of any model that waited for it.
+        var waiting = hosts[lease.holder]?.joined ?? []
+        waiting.insert(lease.model)
+        for model in waiting where models[model].map({ !$0.joined.isEmpty && $0.unheld > 0 }) ?? false {
+            markDirty(model)
+        }
     }
 
     /// A host says it reads under this lease: granted by an earlier life of the scheduler, or before its stream was

@@ -44,13 +44,17 @@ extension Scheduler {
         if let beganNs = moves[id], beganNs > forgottenNs { return }
         moves[id] = nowNs
         counters.modelsMoved += 1
-        timers.schedule(.plan(id), atNs: afterMs(settings.learningMs))
+        markDirty(id)
     }
 
-    /// Whether a model's leases have to wait because its hosts are moving.
-    func isEmbargoed(_ id: ModelID) -> Bool {
+    /// Whether a model's leases have to wait because its hosts are moving; it is planned for again when they no longer
+    /// have to.
+    mutating func waitsForMove(_ id: ModelID) -> Bool {
         guard let beganNs = moves[id] else { return false }
-        return nowNs < beganNs + settings.learningMs * 1_000_000
+        let endsNs = beganNs + settings.learningMs * 1_000_000
+        guard nowNs < endsNs else { return false }
+        timers.schedule(.plan(id), atNs: endsNs)
+        return true
     }
 }
 

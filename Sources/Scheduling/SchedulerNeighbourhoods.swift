@@ -20,9 +20,9 @@ extension Scheduler {
 
     /// Sends those of the hosts whose parents changed their new ones.
     mutating func sendNeighbourhoods(_ id: ModelID, to targets: [HostNumber]) {
-        let circle = ParentCircle(parentCandidates(of: id), ringCount: max(1, settings.neighbourhoodSize / 2))
+        let circle = ParentCircle(parentCandidates(of: id), settings: settings)
         for target in targets {
-            let parents = circle.parents(of: hosts[target]!, sizeMax: settings.neighbourhoodSize)
+            let parents = circle.parents(of: hosts[target]!)
             guard models[id]!.neighbourhoods[target] != parents else { continue }
             models[id]!.neighbourhoods[target] = parents
             counters.neighbourhoods += 1
@@ -47,46 +47,82 @@ extension Scheduler {
 /// The hosts of one model, arranged for choosing parents.
 struct ParentCircle {
     private let members: [HostState]
+    private let sizeMax: Int
+    private let seedsMax: Int
+    private let nearMax: Int
+    private let seedThreshold: UInt64
     private let seeds: Ring
     private let rings: [Ring]
     private let machines: [String: Ring]
-    private let racks: [String: Ring]
+    private let racks: [String: [Ring]]
 
-    init(_ members: [HostState], ringCount: Int) {
+    init(_ members: [HostState], settings: SchedulingSettings) {
         self.members = members
+        sizeMax = settings.neighbourhoodSize
+        seedsMax = max(1, settings.seedParentsMax)
         let places = members.indices
         seeds = Ring(places.filter { members[$0].isSeed }, of: members, turn: 0)
-        rings = (0..<UInt64(ringCount)).map { Ring(places, of: members, turn: $0) }
+        // Rounded to a power of two, so that few change their seeds when a host comes or goes.
+        var rounded = 1
+        while rounded < members.count { rounded *= 2 }
+        let share = min(1, Double(settings.seedChildren) / Double(rounded))
+        seedThreshold = share >= 1 ? .max : UInt64(share * 0x1p64)
+        var racks: [String: [Int]] = [:]
+        for place in places where !members[place].info.rack.isEmpty {
+            racks["\(members[place].info.zone)/\(members[place].info.rack)", default: []].append(place)
+        }
+        // One rack for all says nothing about distance.
+        let hasRacks = racks.contains { $1.count < members.count }
+        nearMax = hasRacks ? sizeMax * settings.nearPerMille / 1000 : 0
+        rings = (0..<UInt64(max(1, sizeMax / 2))).map { Ring(places, of: members, turn: $0) }
         machines = Dictionary(grouping: places.filter { !members[$0].info.machine.isEmpty }) {
             members[$0].info.machine
-        }.mapValues { Ring($0, of: members, turn: 0) }
-        racks = Dictionary(grouping: places.filter { !members[$0].info.rack.isEmpty }) {
-            "\(members[$0].info.zone)/\(members[$0].info.rack)"
-        }.mapValues { Ring($0, of: members, turn: 0) }
+        }.filter { $1.count > 1 }.mapValues { Ring($0, of: members, turn: 0) }
+        let nearRings = UInt64(max(1, nearMax / 2))
+        self.racks =
+            !hasRacks
+            ? [:]
+            : racks.mapValues { places in (0..<nearRings).map { Ring(places, of: members, turn: $0) } }
     }
 
     /// A host's parents, sorted by name.
-    func parents(of host: HostState, sizeMax: Int) -> [Parent] {
+    func parents(of host: HostState) -> [Parent] {
         var chosen = Choice(of: host.number, sizeMax: sizeMax)
         if members.count <= sizeMax {
             for member in members { chosen.add(member) }
             return chosen.parents(of: host)
         }
-        take(from: seeds, of: host, turn: 0, until: sizeMax / 2, &chosen)
-        let near = chosen.count + sizeMax / 4
+        takeSeeds(of: host, &chosen)
         if let ring = machines[host.info.machine] {
-            take(from: ring, of: host, turn: 0, until: near, &chosen)
+            take(from: ring, of: host, turn: 0, until: chosen.count + sizeMax / 4, &chosen)
         }
-        if let ring = racks["\(host.info.zone)/\(host.info.rack)"] {
-            take(from: ring, of: host, turn: 0, until: near, &chosen)
+        if nearMax > 0, let near = racks["\(host.info.zone)/\(host.info.rack)"] {
+            takeAround(near, of: host, until: chosen.count + nearMax, &chosen)
         }
-        for (turn, ring) in rings.enumerated() {
-            let place = ring.place(of: host, turn: UInt64(turn))
-            chosen.add(members[ring.member(place, step: 0, isOther: host.number)])
-            chosen.add(members[ring.member(place, step: -1, isOther: host.number)])
-        }
+        takeAround(rings, of: host, until: sizeMax, &chosen)
         take(from: rings[0], of: host, turn: 0, until: sizeMax, &chosen)
         return chosen.parents(of: host)
+    }
+
+    /// Seeds, if this is one of the few hosts that read from them directly; seeds have each other always.
+    private func takeSeeds(of host: HostState, _ chosen: inout Choice) {
+        guard seeds.count > 0 else { return }
+        let first = seeds.place(of: host, turn: 0)
+        for step in 0..<seeds.count {
+            guard chosen.count < seedsMax else { return }
+            let seed = members[seeds.member(first, step: step, isOther: nil)]
+            if host.isSeed || mixed(host.mix ^ mixed(seed.mix)) <= seedThreshold { chosen.add(seed) }
+        }
+    }
+
+    /// A host's neighbours on each of the rings.
+    private func takeAround(_ rings: [Ring], of host: HostState, until size: Int, _ chosen: inout Choice) {
+        for (turn, ring) in rings.enumerated() where ring.count > 1 && chosen.count < size {
+            let place = ring.place(of: host, turn: UInt64(turn))
+            chosen.add(members[ring.member(place, step: 0, isOther: host.number)])
+            guard chosen.count < size else { return }
+            chosen.add(members[ring.member(place, step: -1, isOther: host.number)])
+        }
     }
 
     private func take(

@@ -30,14 +30,18 @@ public struct SchedulingSettings: Sendable, Hashable {
     /// How long a seed may take to join a model it was ordered to fetch, and how long one that failed is passed over.
     public var seedOrderMs: UInt64 = 10_000
     /// The most pieces in one origin lease.
-    public var leasePieces = 4
+    public var leasePieces = 16
     /// How many full leases a holder may have at a time; small files' leases share the same number of pieces.
-    public var leasesPerHolder = 2
+    public var leasesPerHolder = 4
+    /// How much reading of one model, by the rate its origin is found to have, is leased ahead.
+    public var originWindowMs: UInt64 = 250
+    /// But never fewer pieces than this.
+    public var originPiecesMin = 4
     /// The most pieces a holder may have read, or be reading, that nobody else holds while others want them.
     ///
     /// The share of one model is also at most a 24th of its pieces, so that a lost holder costs less than 5 % of
     /// extra origin bytes; but never less than 8. A lease has at most half of that.
-    public var exposedPiecesMax = 16
+    public var exposedPiecesMax = 256
     /// Without any progress of a model for this long, one lease more is given in spite of `exposedPiecesMax`.
     public var stallMs: UInt64 = 3_000
     /// How long pieces of a lease returned as done may take to be announced before they are leased again.
@@ -55,6 +59,14 @@ public struct SchedulingSettings: Sendable, Hashable {
 
     /// The most parents a host is given for a model.
     public var neighbourhoodSize = 12
+    /// How many of a thousand parents are in the host's own rack, where the cluster has several.
+    public var nearPerMille = 500
+    /// The most seeds among a host's parents.
+    public var seedParentsMax = 2
+    /// About how many hosts have one seed among their parents: the others get its pieces from those.
+    public var seedChildren = 64
+    /// How long joins and leaves are gathered before neighbourhoods are sent.
+    public var gatherMs: UInt64 = 20
     /// The shortest time between two rounds of neighbourhoods of one model.
     public var neighbourhoodMs: UInt64 = 500
     /// With more downloaders than this, one that joins waits for the next round instead of being served at once.
@@ -65,6 +77,10 @@ public struct SchedulingSettings: Sendable, Hashable {
     public var digestsPerMessage = 4_096
     /// How long one accusation counts.
     public var blameMs: UInt64 = 60_000
+    /// One host's accusation counts for two when it is repeated after this long …
+    public var blameRepeatMs: UInt64 = 5_000
+    /// … unless it accuses more hosts than these: then it may be the one that is cut off.
+    public var blamedByOneMax = 3
     /// How long a host that was blamed enough is nobody's parent, and its pieces do not count.
     public var exclusionMs: UInt64 = 60_000
 

@@ -6,41 +6,40 @@ import Swarm
 /// an origin, faults, and checkers that look on. One seed, one run.
 ///
 /// A thin node carries the machines' actions out in place of `Engine`: no threads, links' messages as values, a piece's
-/// bytes as one truth value. Not simulated: references, admission, transports' selection, disk space, the manager.
-/// A partition shows as failed links at once; hosts that go quiet are another fault.
+/// bytes as one truth value. Not simulated: references, admission, transports' selection, the manager (the machines
+/// know none of them). A partition shows as failed links at once; hosts that go quiet are another fault.
 ///
 /// Threading: one owner, one thread.
 public final class Fleet {
-    struct Ends {
-        let child: Int
-        let parent: Int
-        var toParentNs: UInt64 = 0
-        var toChildNs: UInt64 = 0
-    }
-
     let scenario: Scenario
-    let manifest: Manifest
-    let model: ModelID
-    let files: [TaskID: FileIndex]
-    let digests: [[Digest]]
+    /// The models; all have the same number of files, and files are numbered through.
+    let models: [SimulatedModel]
+    let filesPerModel: Int
+    let fileCount: Int
+    let numberOfTask: [TaskID: Int]
+    let numberOfModel: [ModelID: Int]
     let wrongDigest = madeDigest(.max, .blake3)
     var random: SeededGenerator
     var nowNs: UInt64 = 0
-    var queue = EventQueue<Happening>()
+    var queue = EventQueue()
+    var parcels = Parcels()
     var network: Network
-    var hosts: [Host]
+    let hosts: [Host]
     let numbers: [HostID: Int]
-    var links: [UInt64: Ends] = [:]
-    var nextLink: UInt64 = 1
+    /// Links by number; one that is gone stays, and is dead.
+    var links: [Link] = [Link(child: 0, parent: 0, model: 0, isAlive: false)]
     var nextGrant: UInt64 = 1
     var scheduler: Scheduler
     var schedulerLife: UInt32 = 1
     var schedulerWakeNs = UInt64.max
     var nextSession: UInt64 = 1
     var sessions: [SessionID: Int] = [:]
+    /// The digests told last, as the machines take them: one message goes to many.
+    var lastDigests: (pieces: [PieceIndex], digests: [Digest], map: [PieceIndex: Digest]) = ([], [], [:])
     var remaining: Int
     var checker: Checker
     var outcome = Outcome()
+    let originLatencyNs: UInt64
     /// Processor time, if somebody wants the scheduler's cost.
     let processorNs: (() -> UInt64)?
 
@@ -48,60 +47,85 @@ public final class Fleet {
     ///
     /// - Parameter processorNs: a clock of processor time, which decides nothing; without it costs are not measured.
     public init(_ scenario: Scenario, processorNs: (() -> UInt64)? = nil) {
-        precondition(scenario.peers > 0 && scenario.files > 0, "a fleet has peers, a model files")
+        precondition(scenario.peers > 0 && scenario.files > 0 && scenario.models > 0, "a fleet has peers, a model files")
         self.scenario = scenario
         self.processorNs = processorNs
+        originLatencyNs = scenario.originLatencyNs
         random = SeededGenerator(seed: scenario.seed)
-        let fileBytes = max(1, scenario.sizeBytes / UInt64(scenario.files))
-        let entries = (0..<scenario.files).map {
-            ManifestFile(
-                path: "\($0).safetensors", sizeBytes: fileBytes, publishedDigest: madeDigest(UInt64($0), .sha256),
-                task: TaskID(madeDigest(UInt64($0), .sha256)))
-        }
-        guard let manifest = try? Manifest(reference: "hf://simulated/model", revision: "1", files: entries) else {
-            preconditionFailure("\(scenario.files) files of \(fileBytes) bytes are beyond what a manifest may have")
-        }
-        self.manifest = manifest
-        model = ModelID(madeDigest(UInt64.max - 1, .sha256))
-        files = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.task, FileIndex($0)) })
-        digests = entries.indices.map { file in
-            (0..<entries[file].layout.count).map { madeDigest(UInt64(file) << 32 | UInt64($0), .blake3) }
-        }
-        let empty = entries.map { PieceSet(capacity: $0.layout.count) }
+        let models = (0..<scenario.models).map { SimulatedModel($0, scenario) }
+        self.models = models
+        filesPerModel = scenario.files
+        fileCount = scenario.files * models.count
+        let files = models.flatMap(\.manifest.files)
+        numberOfTask = Dictionary(uniqueKeysWithValues: files.enumerated().map { ($1.task, $0) })
+        numberOfModel = Dictionary(uniqueKeysWithValues: models.enumerated().map { ($1.id, $0) })
+        let empty = files.map { PieceSet(capacity: $0.layout.count) }
         hosts = (0..<scenario.seedPeers + scenario.peers).map {
             let isSeed = $0 < scenario.seedPeers
             let name = isSeed ? "seed-\($0)" : "peer-\($0 - scenario.seedPeers)"
             return Host(
-                number: $0, id: HostID(name)!, isSeed: isSeed, kept: empty,
+                number: $0, id: HostID(name)!, isSeed: isSeed,
+                wants: isSeed ? nil : ($0 - scenario.seedPeers) % models.count, models: models.count, kept: empty,
                 upload: Upload(settings: isSeed ? scenario.seedUpload : scenario.peerUpload))
         }
         numbers = Dictionary(uniqueKeysWithValues: hosts.map { ($0.id, $0.number) })
-        remaining = scenario.peers
-        checker = Checker(manifest)
+        remaining = 0
+        checker = Checker(files)
         scheduler = Scheduler(settings: scenario.scheduling, seed: scenario.seed, firstLease: 1, nowNs: 0)
-        let (slow, conducts) = Self.chosen(scenario, &random)
-        network = Network(scenario, slow: slow)
-        for (host, conduct) in conducts.sorted(by: { $0.key < $1.key }) { hosts[host].conduct = conduct }
+        let chosen = Self.chosen(scenario, &random)
+        network = Network(scenario, slow: chosen.slow)
+        for (host, conduct) in chosen.conducts { hosts[host].conduct = conduct }
+        // A liar that says it has the model may be given nobody to get it from: that is its own doing.
+        remaining = hosts.reduce(0) { $0 + ($1.mustEnd ? 1 : 0) }
+        let pieces = models[0].manifest.files.reduce(0) { $0 + $1.layout.count }
+        for host in chosen.full { hosts[host].roomPieces = Int(random.next() % UInt64(max(pieces, 1))) }
+        for host in chosen.skewed { hosts[host].aheadNs = 1 + random.next() % 3_600_000_000_000 }
     }
 
     /// Runs to the end, and says how it went.
-    public func run() -> Outcome {
+    ///
+    /// - Parameter isStopped: asked now and then; true ends the run where it is, and the outcome says so.
+    public func run(isStopped: () -> Bool = { false }) -> Outcome {
         tellSchedulerSelf(.expectedHosts(hosts.count))
         for host in hosts { attach(host) }
         scheduleJoins()
         scheduleFaults()
-        while let (atNs, event) = queue.pop() {
-            nowNs = atNs
+        while let event = queue.pop() {
+            nowNs = event.atNs
             outcome.events += 1
             happen(event)
-            if remaining == 0, hosts.allSatisfy({ !$0.isAlive || !$0.isDownloading }) { break }
+            guard outcome.events & 0xFF == 0 || remaining == 0 else { continue }
+            if remaining == 0, isQuiet { break }
             if checker.isStalled(nowNs) || nowNs > scenario.limitNs { break }
+            if outcome.events & 0xFFF == 0, isStopped() {
+                outcome.isCutShort = true
+                break
+            }
         }
         finish()
         return outcome
     }
 
-    func after(_ ns: UInt64, _ event: Happening) { queue.push(event, atNs: nowNs + ns) }
+    /// Nobody downloads any more.
+    private var isQuiet: Bool {
+        hosts.allSatisfy { host in !host.isAlive || !models.indices.contains { host.isDownloading($0) } }
+    }
+
+    func after(_ ns: UInt64, _ parcel: Parcel) { at(nowNs + ns, parcel) }
+
+    func at(_ atNs: UInt64, _ parcel: Parcel) {
+        let kind: Event.Kind =
+            switch parcel {
+            case .download: .toDownload
+            case .upload: .toUpload
+            case .toScheduler: .toScheduler
+            case .fromScheduler: .fromScheduler
+            case .fault: .fault
+            case .map: preconditionFailure("a map travels over a link")
+            case .have: preconditionFailure("news travel over a link")
+            }
+        queue.push(kind, atNs: atNs, parcels.put(parcel))
+    }
 
     /// Half a round trip, and now and then a retransmission.
     func delayNs() -> UInt64 {
@@ -110,29 +134,31 @@ public final class Fleet {
         return scenario.latencyNs + (isLost ? max(200_000_000, 4 * scenario.latencyNs) : 0)
     }
 
-    private func happen(_ event: Happening) {
-        switch event {
-        case .toDownload(let host, let life, let event): deliver(hosts[host], life, event)
-        case .toChild(let link, let event):
-            if let ends = links[link] { deliver(hosts[ends.child], hosts[ends.child].life, event) }
-        case .toUpload(let host, let life, let event): deliverUpload(hosts[host], life, event)
-        case .toParent(let link, let event):
-            if let ends = links[link] { deliverUpload(hosts[ends.parent], hosts[ends.parent].life, event) }
-        case .open(let link, let file): open(link, file)
-        case .wakeDownload(let host, let life): wakeDownload(hosts[host], life)
-        case .wakeUpload(let host, let life): wakeUpload(hosts[host], life)
-        case .wakeScheduler(let life): wakeScheduler(life)
+    private func happen(_ event: Event) {
+        switch event.kind {
+        case .open, .closed, .wanted, .released, .exported: hearChild(event)
+        case .linkUp, .map, .have, .haveMany, .unknown, .granted, .busy, .absent: hearParent(event)
+        case .advance: advance(Int(event.a), atNs: nowNs)
+        case .whole: arrived(Int(event.a))
+        case .verified: verified(hosts[Int(event.a)], event)
+        case .wakeDownload: wakeDownload(hosts[Int(event.a)], Int(event.b), event.low)
+        case .wakeUpload: wakeUpload(hosts[Int(event.a)], event.low)
+        case .wakeScheduler: wakeScheduler(event.low)
+        case .tellScheduler: if hosts[Int(event.a)].life == event.low { tellNews(hosts[Int(event.a)]) }
+        case .attach: if hosts[Int(event.a)].life == event.low { attach(hosts[Int(event.a)]) }
+        case .join: join(hosts[Int(event.a)])
+        case .toDownload, .toUpload, .toScheduler, .fromScheduler, .fault: open(parcels.take(event.a))
+        }
+    }
+
+    private func open(_ parcel: Parcel) {
+        switch parcel {
+        case .download(let host, let life, let model, let event): deliver(hosts[host], life, model, event)
+        case .upload(let host, let life, let event): deliverUpload(hosts[host], life, event)
         case .toScheduler(let life, let event): if life == schedulerLife { tellSchedulerSelf(event) }
         case .fromScheduler(let host, let session, let message): hear(hosts[host], session, message)
-        case .tellScheduler(let host, let life):
-            if hosts[host].life == life { tellNews(hosts[host]) }
-        case .attach(let host, let life): if hosts[host].life == life { attach(hosts[host]) }
-        case .join(let host): join(hosts[host])
-        case .advance(let transfer): advance(transfer)
-        case .whole(let transfer): arrived(transfer)
-        case .verified(let host, let life, let address, let expected, let source):
-            verified(hosts[host], life, address, expected, source)
         case .fault(let fault): strike(fault)
+        case .map, .have: preconditionFailure("a parcel for a link lay elsewhere")
         }
     }
 
@@ -155,49 +181,34 @@ public final class Fleet {
                 case .rolling: 2 * spanNs / 1000 * share
                 }
             outcome.lastJoinNs = max(outcome.lastJoinNs, startNs + delayNs)
-            queue.push(.join(host: scenario.seedPeers + index), atNs: startNs + delayNs)
+            queue.push(.join, atNs: startNs + delayNs, scenario.seedPeers + index)
         }
         checker.busyUntilNs = outcome.lastJoinNs
     }
+}
 
-    /// Pieces that nobody can get, though somebody has them: the scheduler sees no cause to have them read again.
-    private var piecesOnlySilentHostsHold: Int {
-        manifest.files.indices.reduce(0) { sum, file in
-            let holders = hosts.filter { $0.isAlive }
-            return sum
-                + digests[file].indices.reduce(0) { count, piece in
-                    let here = holders.filter { $0.kept[file].contains(PieceIndex(piece)) }
-                    return count + (!here.isEmpty && here.allSatisfy { $0.conduct == .silent } ? 1 : 0)
-                }
-        }
-    }
+/// One model of a fleet.
+struct SimulatedModel {
+    let id: ModelID
+    let manifest: Manifest
+    /// By file and piece.
+    let digests: [[Digest]]
 
-    private func finish() {
-        outcome.scenario = scenario
-        outcome.endNs = nowNs
-        for host in hosts where host.isAlive {
-            if remaining == 0, !host.slots.isEmpty || !host.reads.isEmpty {
-                checker.object("\(host.id) ended with \(host.slots.count) slots and \(host.reads.count) reads", nowNs)
-            }
-            if let failure = host.failure { checker.object("\(host.id) failed: \(failure)", nowNs) }
-            outcome.wasteBytes += host.download?.progress.wastedBytes ?? 0
+    init(_ number: Int, _ scenario: Scenario) {
+        let fileBytes = max(1, scenario.sizeBytes / UInt64(scenario.files))
+        let base = UInt64(number) << 16
+        let entries = (0..<scenario.files).map {
+            ManifestFile(
+                path: "\($0).safetensors", sizeBytes: fileBytes,
+                publishedDigest: madeDigest(base + UInt64($0), .sha256), task: TaskID(madeDigest(base + UInt64($0), .sha256)))
         }
-        if remaining > 0 {
-            checker.object(
-                "\(remaining) downloads never ended; \(piecesOnlySilentHostsHold) pieces lie with silent hosts alone",
-                nowNs)
+        guard let manifest = try? Manifest(reference: "hf://simulated/model-\(number)", revision: "1", files: entries)
+        else { preconditionFailure("\(scenario.files) files of \(fileBytes) bytes are beyond what a manifest may have") }
+        self.manifest = manifest
+        id = ModelID(madeDigest(UInt64.max - 1 - UInt64(number), .sha256))
+        digests = entries.indices.map { file in
+            (0..<entries[file].layout.count).map { madeDigest((base + UInt64(file)) << 32 | UInt64($0), .blake3) }
         }
-        if !scenario.faults.losesPieces, outcome.originBytes != manifest.totalBytes, remaining == 0 {
-            checker.object("the origin sent \(outcome.originBytes) of \(manifest.totalBytes) bytes", nowNs)
-        }
-        let finished = hosts.dropFirst(scenario.seedPeers).compactMap(\.finishedNs)
-        outcome.makespanNs = (finished.max() ?? nowNs) - min(outcome.startNs, finished.max() ?? nowNs)
-        outcome.finished = finished.count
-        outcome.uplinkBytes = network.uplinkBytes
-        outcome.queueMax = queue.countMax
-        outcome.slotsMax = hosts.map(\.slotsMax).max() ?? 0
-        outcome.violations = checker.objections
-        outcome.scheduler = scheduler.snapshot
     }
 }
 

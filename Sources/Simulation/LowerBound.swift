@@ -19,16 +19,18 @@ public struct LowerBound: Sendable, Hashable {
     ///
     /// Uplinks count where there is more than one rack. With seed peers, all bytes of the origin pass through them.
     public init(_ scenario: Scenario) {
+        // Of several models each peer takes one, and the origin sends them all.
         let size = Double(scenario.sizeBytes)
+        let all = size * Double(scenario.models)
         let nic = Double(scenario.nicBytesPerSecond)
         let origin = Double(scenario.originBytesPerSecond)
         let seeds = Double(scenario.seedPeers)
         let hosts = scenario.peers + scenario.seedPeers
-        var seconds = max(size / origin, size / nic)
+        var seconds = max(all / origin, size / nic)
         // Seed peers take F in all from the origin, so everyone else's copies are the senders' business.
         let senders = scenario.seedPeers > 0 ? nic * Double(hosts) : origin + nic * Double(scenario.peers)
         seconds = max(seconds, Double(scenario.peers) * size / senders)
-        if scenario.seedPeers > 0 { seconds = max(seconds, size / (nic * seeds)) }
+        if scenario.seedPeers > 0 { seconds = max(seconds, all / (nic * seeds)) }
         if scenario.rackHosts > 0, hosts > scenario.rackHosts {
             seconds = max(seconds, size / (nic * Double(scenario.rackHosts) / Double(scenario.oversubscription)))
         }

@@ -27,6 +27,8 @@ public struct Scenario: Sendable, Hashable {
     public var sizeBytes: UInt64 = 1_000_000_000
     /// Files of equal size that it is made of.
     public var files = 1
+    /// Models of that size; each peer wants one of them, in turn.
+    public var models = 1
     /// Each host's network interface, each way.
     public var nicBytesPerSecond: UInt64 = 12_500_000_000
     /// What the origin sends.
@@ -64,52 +66,4 @@ public struct Scenario: Sendable, Hashable {
 
     /// A hundred peers, a gigabyte, nothing goes wrong.
     public init() {}
-}
-
-/// How often each fault strikes in a run; which host and when is the seed's choice.
-public struct FaultPlan: Sendable, Hashable {
-    /// Peers that crash, and come back with the pieces they had.
-    public var crashes = 0
-    /// Seed peers that are lost for good; one always stays.
-    public var seedLosses = 0
-    /// Restarts of the scheduler, which forgets everything.
-    public var schedulerRestarts = 0
-    /// Times that a half of the peers is cut off from the rest and from the scheduler, and joined again.
-    public var partitions = 0
-    /// Peers with a tenth of their line rate.
-    public var slow = 0
-    /// Peers that send wrong bytes.
-    public var corrupting = 0
-    /// Peers whose links come up, and that never answer.
-    public var silent = 0
-    /// Control messages in a million that are lost once, and come after a retransmission.
-    public var lossPerMillion = 0
-
-    /// Nothing goes wrong.
-    public init() {}
-
-    /// Reads `crash=2,partition=1,loss=100`; nil when a word is unknown or a number is none.
-    public init?(_ text: String) {
-        for word in text.split(separator: ",") {
-            let parts = word.split(separator: "=")
-            guard parts.count <= 2, let name = parts.first else { return nil }
-            guard let count = parts.count == 1 ? 1 : Int(parts[1]), (0...1_000_000).contains(count) else { return nil }
-            switch name {
-            case "crash": crashes = count
-            case "seed-loss": seedLosses = count
-            case "scheduler": schedulerRestarts = count
-            case "partition": partitions = count
-            case "slow": slow = count
-            case "corrupt": corrupting = count
-            case "silent": silent = count
-            case "loss": lossPerMillion = count
-            default: return nil
-            }
-        }
-    }
-
-    /// Whether a piece may have to be read again at the origin.
-    var losesPieces: Bool {
-        crashes + seedLosses + schedulerRestarts + partitions + corrupting + silent > 0
-    }
 }

@@ -123,7 +123,7 @@ enum JournalRecord: Hashable, Sendable {
 }
 
 /// What a journal proves, after reading it from the start as far as its chain holds.
-struct JournalReplay: Sendable {
+package struct JournalReplay: Sendable {
     /// The most a journal may hold: every piece kept, dropped and kept again some times over, and checkpoints.
     static func bytesMax(pieces: Int) -> UInt64 {
         UInt64(JournalHeader.sizeBytes) + (UInt64(pieces) * 8 + 65_536) * UInt64(JournalRecord.sizeBytes)
@@ -131,19 +131,19 @@ struct JournalReplay: Sendable {
 
     let header: JournalHeader
     /// Pieces the records say are held, with their digests.
-    private(set) var held: PieceSet
+    package private(set) var held: PieceSet
     private(set) var digests: [Digest?]
     /// Held pieces that no checkpoint covers, with the place of their record.
     private(set) var uncovered: [PieceIndex: UInt64] = [:]
     /// When the complete file was last modified; nil while it is not complete.
     private(set) var completeModifiedNs: Int64? = nil
     /// How many records hold, where they end, and where the chain stands there.
-    private(set) var records: UInt64 = 0
+    package private(set) var records: UInt64 = 0
     private(set) var endOffset = UInt64(JournalHeader.sizeBytes)
     private(set) var chain: UInt32
 
     /// Reads a journal; nil when not even its header holds.
-    init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard let header = JournalHeader(bytes[...]) else { return nil }
         self.header = header
         let pieces = PieceLayout(fileBytes: header.fileBytes).count

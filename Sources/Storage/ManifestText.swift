@@ -11,13 +11,13 @@ import Digests
 /// …
 /// end <SHA-256 of the lines above>
 /// ```
-enum ManifestText {
+package enum ManifestText {
     /// 20 000 files with the longest paths and two digests each, and room to spare.
     static let bytesMax: UInt64 = 32 << 20
     private static let title = "martlet-manifest 1"
 
     /// Writes a manifest; nil when its reference or revision cannot stand on a line.
-    static func encode(_ manifest: Manifest) -> [UInt8]? {
+    package static func encode(_ manifest: Manifest) -> [UInt8]? {
         guard isLine(manifest.reference), isLine(manifest.revision),
             manifest.reference.utf8.count <= Limits.referenceBytesMax,
             manifest.revision.utf8.count <= Limits.referenceBytesMax
@@ -33,7 +33,7 @@ enum ManifestText {
     private static func isLine(_ text: String) -> Bool { text.utf8.allSatisfy { $0 >= 32 && $0 != 127 } }
 
     /// Reads a manifest; nil when anything about it is not as `encode` writes it.
-    static func decode(_ bytes: [UInt8]) -> Manifest? {
+    package static func decode(_ bytes: [UInt8]) -> Manifest? {
         let endCount = "end \n".utf8.count + 64
         guard bytes.count > endCount else { return nil }
         let body = Array(bytes.dropLast(endCount))

@@ -49,7 +49,7 @@ extension Download {
     }
 
     /// Checks the sums that every decision rests on; O(pieces), for tests and simulation.
-    func checkInvariants() {
+    public func checkInvariants() {
         var bytes = 0
         var originBytes = 0
         var wants: [PeerNumber: Int] = [:]

@@ -133,4 +133,25 @@ extension Download {
     mutating func denyPiece(_ place: Int, _ number: Int) {
         if parents[place].has.remove(number) { availability[number] -= 1 }
     }
+
+    /// Asks those that denied a piece what they have, after a while: one that goes on lying is dropped and told of. What
+    /// only liars have would be waited for without end.
+    mutating func reopenAfterDenials(_ nowNs: UInt64) {
+        guard hasDenials else { return }
+        hasDenials = false
+        for place in parents.indices where parents[place].hasDenied {
+            guard parents[place].outstanding == 0 else {
+                hasDenials = true
+                continue
+            }
+            parents[place].hasDenied = false
+            guard parents[place].isUp, !parents[place].departing else { continue }
+            for (file, session) in parents[place].sessions.sorted(by: { $0.key < $1.key })
+            where session.state == .open && files[Int(file.value)].missing > 0 {
+                closeSession(place, file)
+                let waitNs = backoff(settings.unknownRetryNs, doublings: parents[place].lies)
+                parents[place].sessions[file] = Parent.Session(state: .unknown(retryAtNs: nowNs + waitNs))
+            }
+        }
+    }
 }

@@ -16,6 +16,10 @@ extension Download {
     mutating func takeNeighbourhood(_ offers: [ParentOffer], _ nowNs: UInt64) {
         guard ending == nil else { return }
         var named: Set<PeerNumber> = []
+        // A scheduler that offers it has forgotten (it is another, or its exclusion is over) what we cannot.
+        for offer in offers where excluded.contains(offer.peer) || banned.contains(offer.peer) {
+            complain(of: offer.peer)
+        }
         for offer in offers where !excluded.contains(offer.peer) && !banned.contains(offer.peer) {
             named.insert(offer.peer)
             guard let place = place(of: offer.peer) else {
@@ -80,6 +84,7 @@ extension Download {
             loseLink(place)
             parents[place].attempts += 1
             if parents[place].attempts >= settings.connectAttemptsMax {
+                complain(of: parents[place].peer)
                 parents[place].state = .parked
             } else {
                 let wait = backoff(settings.backoffNs, doublings: parents[place].attempts - 1)
@@ -90,11 +95,19 @@ extension Download {
     }
 
     /// Has a useless link closed; its pieces are asked for elsewhere at once.
-    mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false) {
+    mutating func drop(_ place: Int, reason: String, blamesWay: Bool = false, isSilent: Bool = false) {
         guard parents[place].hasLink else { return }
+        if isSilent { complain(of: parents[place].peer) }
         actions.append(.drop(parents[place].peer, DropReason(reason, blamesWay: blamesWay)))
         loseLink(place)
         parents[place].state = .dropping
+    }
+
+    /// Tells the scheduler that a parent keeps what it has to itself: a piece that only such hosts hold must be had from
+    /// elsewhere, and nobody but their children can tell. The piece named is one that is missing.
+    mutating func complain(of peer: PeerNumber) {
+        guard let number = digests.indices.first(where: { !held.contains($0) }) else { return }
+        actions.append(.complain(peer, numbering.address(number)))
     }
 
     /// A parent sent wrong bytes: told to the scheduler, and nothing is taken from it again.

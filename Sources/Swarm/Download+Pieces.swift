@@ -18,17 +18,42 @@ extension Download {
     }
 
     /// Asks until budget, parents or pieces run out: the rarest piece first, then a parent for it.
+    ///
+    /// What near parents have comes before what only far ones have, and only a few pieces come from afar at a time: a
+    /// rack's uplink is shared by all in it, and what one has brought in the others take from it.
     mutating func askForPieces(_ nowNs: UInt64) {
-        guard wantable.count > 0 else { return }
-        var usable = parents.indices.filter { parents[$0].mayBeAsked(settings) }
-        if isWaitingForNeighbour(nowNs) { usable.removeAll { !parents[$0].isNeighbour } }
-        while !usable.isEmpty, let number = rarestPiece(at: usable) {
+        guard wantable.count > 0, inFlightBytes + leastPieceBytes <= budgetBytes else { return }
+        var near: [Int] = []
+        var far: [Int] = []
+        var farAsked = 0
+        var nearUp = 0
+        let isWaiting = isWaitingForNeighbour(nowNs)
+        for place in parents.indices {
+            let isFar = parents[place].isFar
+            if isFar { farAsked += parents[place].outstanding }
+            if !isFar, !parents[place].isSeed, parents[place].isUp { nearUp += 1 }
+            guard parents[place].mayBeAsked(settings), !isWaiting || parents[place].isNeighbour else { continue }
+            if isFar { far.append(place) } else { near.append(place) }
+        }
+        let farMax = nearUp == 0 ? Int.max : max(settings.farWantsMin, settings.farWantsMax / (1 + nearUp))
+        while true {
+            var usable = near
+            var number = near.isEmpty ? nil : rarestPiece(at: near)
+            if number == nil, farAsked < farMax, !far.isEmpty {
+                usable = far
+                number = rarestPiece(at: far)
+            }
+            guard let number else { return }
             guard inFlightBytes + numbering.sizeBytes(number) <= budgetBytes else { return }
             guard let place = bestParent(for: number, among: usable) else {
                 preconditionFailure("\(numbering.address(number)) was picked though no parent has it")
             }
             want(number, place, nowNs)
-            if !parents[place].mayBeAsked(settings) { usable.removeAll { $0 == place } }
+            if parents[place].isFar { farAsked += 1 }
+            if !parents[place].mayBeAsked(settings) {
+                near.removeAll { $0 == place }
+                far.removeAll { $0 == place }
+            }
         }
     }
 
@@ -80,9 +105,9 @@ extension Download {
     func isBetter(_ left: Parent, than right: Parent) -> Bool {
         if left.isNeighbour != right.isNeighbour { return left.isNeighbour }
         if role == .peer, left.isSeed != right.isSeed { return right.isSeed }
+        let (leftNs, rightNs) = (left.turnNs, right.turnNs)
+        if leftNs != rightNs { return leftNs < rightNs }
         if left.outstanding != right.outstanding { return left.outstanding < right.outstanding }
-        let (leftRate, rightRate) = (left.rate ?? .infinity, right.rate ?? .infinity)
-        if leftRate != rightRate { return leftRate > rightRate }
         return left.distance < right.distance
     }
 
@@ -107,7 +132,8 @@ extension Download {
         let peer = parents[place].peer
         flights[number, default: Flight()].copies.append(
             Flight.Copy(
-                peer: peer, state: .wanted, sinceNs: nowNs, deadlineNs: nowNs + settings.wantTimeoutNs))
+                peer: peer, state: .wanted, sinceNs: nowNs, wantedNs: nowNs,
+                deadlineNs: nowNs + settings.wantTimeoutNs))
         copyDeadlineNs = min(copyDeadlineNs, nowNs + settings.wantTimeoutNs)
         parents[place].wants += 1
         inFlightBytes += numbering.sizeBytes(number)
@@ -191,7 +217,10 @@ extension Download {
         removeCopy(number, peer)
         parents[place].wantTimeouts = 0
         parents[place].lies += 1
+        parents[place].hasDenied = true
+        hasDenials = true
         if parents[place].lies >= settings.absentLiesMax {
+            complain(of: parents[place].peer)
             drop(place, reason: "its piece map names pieces it denies to have")
         }
     }
@@ -217,7 +246,8 @@ extension Download {
             return
         }
         parents[place].readFailures = 0
-        let seconds = Double(max(nowNs - min(copy.sinceNs, nowNs), 1)) / 1e9
+        // From the want on: a parent that lets us wait is as slow for us as one that sends slowly.
+        let seconds = Double(max(nowNs - min(copy.wantedNs, nowNs), 1)) / 1e9
         let rate = Double(numbering.sizeBytes(number)) / seconds
         parents[place].rate = parents[place].rate.map { $0 * 0.75 + rate * 0.25 } ?? rate
         if parents[place].state == .excluded || digests[number] == nil {

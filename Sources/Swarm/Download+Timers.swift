@@ -25,7 +25,7 @@ extension Download {
     private mutating func expireParent(_ place: Int, _ nowNs: UInt64) {
         switch parents[place].state {
         case .connecting(let deadlineNs) where deadlineNs <= nowNs:
-            drop(place, reason: "its link did not come up in time", blamesWay: true)
+            drop(place, reason: "its link did not come up in time", blamesWay: true, isSilent: true)
         case .waiting(let untilNs) where untilNs <= nowNs: parents[place].state = .idle
         default: break
         }
@@ -36,7 +36,7 @@ extension Download {
         for (file, session) in parents[place].sessions {
             switch session.state {
             case .opening(let deadlineNs) where deadlineNs <= nowNs:
-                drop(place, reason: "it is silent: no piece map in time", blamesWay: true)
+                drop(place, reason: "it is silent: no piece map in time", blamesWay: true, isSilent: true)
                 return
             case .unknown(let retryAtNs) where retryAtNs <= nowNs:
                 parents[place].sessions[file]!.state = .again
@@ -56,7 +56,7 @@ extension Download {
                 switch copy.state {
                 case .wanted: wantTimedOut(number, place, nowNs)
                 case .reading:
-                    drop(place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true)
+                    drop(place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true, isSilent: true)
                 }
             }
         }
@@ -76,7 +76,7 @@ extension Download {
         if parents[place].wantTimeouts >= settings.wantTimeoutsMax {
             drop(
                 place, reason: "it is silent: \(parents[place].wantTimeouts) wants in a row went unanswered",
-                blamesWay: true)
+                blamesWay: true, isSilent: true)
         } else {
             pause(place, untilNs: nowNs + backoff(settings.backoffNs, doublings: parents[place].wantTimeouts))
         }

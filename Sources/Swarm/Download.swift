@@ -51,6 +51,8 @@ public struct Download: Sendable {
     /// How many linked neighbours have each piece.
     var availability: [UInt16]
     var missingPieces: Int
+    /// The smallest piece: with less budget than that nothing is asked for.
+    let leastPieceBytes: Int
 
     /// Sorted by number, so that iteration is the same in every run.
     var parents: [Parent] = []
@@ -62,6 +64,8 @@ public struct Download: Sendable {
     var flights: [Int: Flight] = [:]
     /// Pieces of a running origin read that have not come yet.
     var originPending: PieceBits
+    /// Some parent has denied a piece that its map named.
+    var hasDenials = false
     var leases: [OriginLease] = []
     /// Bytes of wants, reads and pieces with workers, each once per copy.
     var inFlightBytes = 0
@@ -122,6 +126,8 @@ public struct Download: Sendable {
         digests = Array(repeating: nil, count: numbering.count)
         availability = Array(repeating: 0, count: numbering.count)
         missingPieces = numbering.count
+        leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
+            .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
         counted.totalBytes = manifest.totalBytes
         counted.filesTotal = files.count
         for index in files.indices {
@@ -215,6 +221,7 @@ public struct Download: Sendable {
             advanceLeases(nowNs)
             if ending == nil {
                 connectParents(nowNs)
+                reopenAfterDenials(nowNs)
                 openSessions(nowNs)
                 askForPieces(nowNs)
                 askTwice(nowNs)

@@ -52,6 +52,9 @@ public enum DownloadAction: Sendable, Hashable {
     case returnLease(LeaseID, failure: String?)
     /// Tell the scheduler this parent sent wrong bytes.
     case blame(PeerNumber, PieceAddress)
+    /// Tell the scheduler this parent does not give what it says it has: it is silent, denies pieces that its maps name, or
+    /// its reads never end. Unlike `blame` it says nothing about the bytes, and the parent may be tried again.
+    case complain(PeerNumber, PieceAddress)
     /// Check the whole file against its published digest and publish it.
     case publish(FileIndex)
     /// Throw away what is stored of the file (its digest was wrong).

@@ -32,6 +32,11 @@ public struct DownloadSettings: Sendable, Hashable {
     public var unknownRetryNs: UInt64 = 500_000_000
     /// Wants and reads together that one parent has of us.
     public var wantsPerParentMax = 4
+    /// Wants and reads that parents in other racks have of us, shared out among those and parents in our own: with `n`
+    /// of these up it is this over `1 + n`, at least `farWantsMin`. Without any there is no limit.
+    public var farWantsMax = 16
+    /// See `farWantsMax`.
+    public var farWantsMin = 2
     /// The same for a parent on our own machine, whose bytes cost the network nothing.
     public var wantsPerNeighbourMax = 16
     /// How long others are not asked while a parent on our own machine is on its way (link and first map).

@@ -16,6 +16,8 @@ struct Flight: Sendable {
         var state: State
         /// When it was wanted, then when it was granted.
         var sinceNs: UInt64
+        /// When it was wanted.
+        let wantedNs: UInt64
         var deadlineNs: UInt64
         /// Its link was given up: it only waits for the read to end, and counts for nothing but its slot.
         var isAbandoned = false

@@ -81,6 +81,8 @@ struct Parent: Sendable {
     var wantTimeouts = 0
     var readFailures = 0
     var lies = 0
+    /// It denied a piece: its maps are asked for afresh once nothing else is asked of it.
+    var hasDenied = false
 
     init(_ offer: ParentOffer, pieceCount: Int) {
         peer = offer.peer
@@ -101,6 +103,12 @@ struct Parent: Sendable {
 
     /// Whether it is on our own machine: read over the local transport, or at least over no cable.
     var isNeighbour: Bool { distance == 0 }
+
+    /// How long the next piece would take there by its rate, per byte; 0 before its first read, so that it is tried.
+    var turnNs: Double { rate.map { Double(outstanding + 1) / $0 } ?? 0 }
+
+    /// Whether its bytes cross a rack's uplink. A seed is asked for what only it has, however far it is.
+    var isFar: Bool { distance >= 2 && !isSeed }
 
     /// Whether its first map is still to come: the link is not up yet, or has no answer to an open so far.
     var isArriving: Bool {

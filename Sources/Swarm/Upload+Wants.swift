@@ -53,7 +53,7 @@ extension Upload {
             let underWay = slots.reduce(UInt32(0)) {
                 $0 + ($1.task == want.task && $1.piece == want.piece && $1.state == .exporting ? 1 : 0)
             }
-            let served = task.served[Int(want.piece.value)] + underWay
+            let served = settings.firstChildWaitNs == nil ? 0 : task.served[Int(want.piece.value)] + underWay
             if best == nil || (served, taken) < (best!.served, best!.taken) { best = (index, served, taken) }
         }
         return best?.index
@@ -153,7 +153,7 @@ extension Upload {
     }
 
     /// Checks the sums that every decision rests on, for tests and simulation.
-    func checkInvariants() {
+    public func checkInvariants() {
         precondition(slots.count <= settings.slotsMax, "more slots than there are")
         for link in Set(slots.map(\.session.link)) {
             let taken = slots.reduce(0) { $0 + ($1.session.link == link ? 1 : 0) }

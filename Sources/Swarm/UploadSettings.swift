@@ -2,7 +2,7 @@
 public struct UploadSettings: Sendable, Hashable {
     /// Upload slots: exports and grants at once, over all children. 16 readers of a few hundred MB/s fill a 25 Gb/s
     /// port.
-    public var slotsMax = 16
+    public var slotsMax = 8
     /// Upload slots one child's link may have at once. At least a child's `DownloadSettings.wantsPerParentMax` to be of
     /// use.
     public var slotsPerLinkMax = 4
@@ -41,7 +41,7 @@ public struct UploadSettings: Sendable, Hashable {
     /// A seed peer: uploading is what it is there for.
     public static let seed: UploadSettings = {
         var settings = UploadSettings()
-        settings.slotsMax = 64
+        settings.slotsMax = 16
         settings.slotsPerLinkMax = 8
         settings.queuedWantsMax = 1024
         settings.firstChildWaitNs = 500_000_000

@@ -93,6 +93,12 @@ private final class ThreadStart<Result: Sendable>: ThreadStartBase, @unchecked S
     override func run() {
         // The kernel keeps 15 bytes and refuses longer names; a name is a convenience, so its failure is no news.
         _ = pthread_setname_np(pthread_self(), String(decoding: name.utf8.prefix(15), as: UTF8.self))
+        // sendfile(2) has no MSG_NOSIGNAL: a reader that has gone must not end the process. Blocked, the signal dies with
+        // the thread it is meant for.
+        var pipe = sigset_t()
+        sigemptyset(&pipe)
+        sigaddset(&pipe, SIGPIPE)
+        pthread_sigmask(SIG_BLOCK, &pipe, nil)
         let value = body()
         result.withLock { $0 = value }
     }

@@ -60,6 +60,25 @@ public enum Sockets {
         return socket
     }
 
+    /// What came of looking at the next byte.
+    public enum Peek: Sendable, Equatable {
+        /// The byte, which stays where it is.
+        case success(UInt8)
+        /// There is none.
+        case failure(SocketTransfer)
+    }
+
+    /// Looks at the next byte and leaves it.
+    public static func peek(_ socket: CInt) -> Peek {
+        var byte: UInt8 = 0
+        switch martlet_socket_peek(socket, &byte) {
+        case 1: return .success(byte)
+        case 0: return .failure(.ended)
+        case let result where -result == EAGAIN: return .failure(.wouldBlock)
+        case let result: return .failure(.failed(Errno(CInt(-result), "recv")))
+        }
+    }
+
     /// The port a listening TCP socket got.
     public static func port(of socket: CInt) throws(Errno) -> UInt16 {
         UInt16(try checked(martlet_socket_port(socket), "getsockname"))
@@ -73,9 +92,6 @@ public enum Sockets {
         }
         return result < 0 ? nil : PeerAddress(high: UInt64(bigEndian: bytes.0), low: UInt64(bigEndian: bytes.1))
     }
-
-    /// Whether both ends are on this machine, by their addresses.
-    public static func isLoopback(_ socket: CInt) -> Bool { martlet_socket_is_loopback(socket) == 1 }
 
     /// How a connect ended, or what broke the connection; nil when nothing did.
     public static func pendingError(of socket: CInt) -> Errno? {

@@ -2,18 +2,20 @@ import System
 
 /// An accepted connection that has not said yet who it is.
 package final class Arrival {
-    package let socket: WatchedSocket
+    package let connection: Connection
     /// Where it comes from.
     package let address: PeerAddress
     /// Until when it has to have become (part of) a link.
     package let deadlineNs: UInt64
     private var received: [UInt8] = []
 
-    package init(socket: WatchedSocket, address: PeerAddress = .unknown, deadlineNs: UInt64) {
-        self.socket = socket
+    package init(_ connection: Connection, address: PeerAddress = .unknown, deadlineNs: UInt64) {
+        self.connection = connection
         self.address = address
         self.deadlineNs = deadlineNs
     }
+
+    package var socket: WatchedSocket { connection.socket }
 
     /// What its first bytes are so far.
     package enum Outcome {
@@ -32,8 +34,8 @@ package final class Arrival {
         let most = HandshakeFrame.headBytes + HandshakeFrame.bodyBytesMax
         let room = most - received.count
         let (result, bytes) = withUnsafeTemporaryAllocation(byteCount: max(room, 1), alignment: 1) {
-            buffer -> (SocketTransfer, [UInt8]) in
-            let result = Sockets.receive(socket.descriptor.raw, into: buffer)
+            buffer -> (Connection.Outcome, [UInt8]) in
+            let result = connection.receive(into: buffer)
             if case .moved(let count) = result { return (result, Array(buffer[..<count])) }
             return (result, [])
         }
@@ -52,7 +54,7 @@ package final class Arrival {
     /// Tells why there is no link. Best effort: a connection this young has room for it.
     package func decline(_ reason: TransportError.Code) {
         HandshakeFrame(.refusal, detail: reason.rawValue).bytes.withUnsafeBytes {
-            _ = Sockets.send(socket.descriptor.raw, $0)
+            _ = connection.send($0)
         }
     }
 }

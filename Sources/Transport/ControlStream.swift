@@ -16,9 +16,9 @@ package final class WatchedSocket {
 
 /// A link's connection for everything but pieces: the handshake, then messages (length (4), bytes) in both directions.
 ///
-/// Only buffers: whoever owns the socket reads into `room()` and sends from `unsent`.
+/// Only buffers: whoever owns the socket says when to send and receive.
 package final class ControlStream {
-    package let socket: WatchedSocket
+    package let connection: Connection
     /// Received and not parsed yet: `parsed ..< filled`. A whole message always fits.
     private let inbox: UnsafeMutableRawBufferPointer
     private var parsed = 0
@@ -32,12 +32,14 @@ package final class ControlStream {
 
     package static let lengthBytes = 4
 
-    package init(socket: WatchedSocket, messageBytesMax: Int) {
-        self.socket = socket
+    package init(_ connection: Connection, messageBytesMax: Int) {
+        self.connection = connection
         self.messageBytesMax = messageBytesMax
         inbox = .allocate(byteCount: Self.lengthBytes + messageBytesMax, alignment: 16)
         outbox.reserveCapacity(4096)
     }
+
+    package var socket: WatchedSocket { connection.socket }
 
     // MARK: Sending
 
@@ -55,10 +57,8 @@ package final class ControlStream {
     }
 
     /// One call's worth of sending.
-    package func send() -> SocketTransfer {
-        let result = outbox.withUnsafeBytes {
-            Sockets.send(socket.descriptor.raw, UnsafeRawBufferPointer(rebasing: $0[sent...]))
-        }
+    package func send() -> Connection.Outcome {
+        let result = outbox.withUnsafeBytes { connection.send(UnsafeRawBufferPointer(rebasing: $0[sent...])) }
         if case .moved(let count) = result { sent += count }
         return result
     }
@@ -77,7 +77,7 @@ package final class ControlStream {
     // MARK: Receiving
 
     /// One call's worth of receiving; nil when there is no room before messages were taken out.
-    package func receive() -> SocketTransfer? {
+    package func receive() -> Connection.Outcome? {
         if parsed > 0 {
             inbox.baseAddress!.copyMemory(from: inbox.baseAddress! + parsed, byteCount: filled - parsed)
             filled -= parsed
@@ -85,7 +85,7 @@ package final class ControlStream {
         }
         let room = UnsafeMutableRawBufferPointer(rebasing: inbox[filled...])
         guard room.count > 0 else { return nil }
-        let result = Sockets.receive(socket.descriptor.raw, into: room)
+        let result = connection.receive(into: room)
         if case .moved(let count) = result { filled += count }
         return result
     }

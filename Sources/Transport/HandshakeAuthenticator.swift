@@ -1,18 +1,43 @@
 /// Decides which hosts of the own cluster may have a link.
 ///
-/// Called on the rail's thread when a far side has announced itself and before the link comes up; must not block. This
-/// is where mutual TLS of the handshake comes in: the far side's certificate is checked against the announced identity
-/// here, and nothing of a link (no message, no export) exists before `admits` said yes. The data streams of a link
-/// prove that they belong to it with a random ticket handed out inside the handshake.
+/// Called on the rail's thread when a far side has announced itself and before the link comes up; must not block. Nothing
+/// of a link (no message, no export) exists before `admits` said yes. The data streams of a link prove that they belong to
+/// it with a random ticket handed out inside the handshake.
 public protocol HandshakeAuthenticator: Sendable {
     /// Whether this host may have a link. The cluster has been compared already.
-    func admits(_ peer: LinkIdentity, inbound: Bool) -> Bool
+    ///
+    /// - Parameter proof: what the far side's certificate says; nil where the connection is not secured.
+    func admits(_ peer: LinkIdentity, proof: LinkProof?, inbound: Bool) -> Bool
 }
 
-/// Admits every host that names the own cluster: for trusted networks, until there are certificates.
+/// Admits every host that names the own cluster: for one's own machine, and networks where everyone is trusted.
 public struct ClusterNameAuthenticator: HandshakeAuthenticator {
     /// Makes one.
     public init() {}
     /// Says yes to everyone.
-    public func admits(_ peer: LinkIdentity, inbound: Bool) -> Bool { true }
+    public func admits(_ peer: LinkIdentity, proof: LinkProof?, inbound: Bool) -> Bool { true }
+}
+
+/// Admits a host whose certificate names it: `martlet://CLUSTER/ROLE/HOST` with a role that may have links, in a certificate
+/// that was not revoked.
+public struct CertificateAuthenticator: HandshakeAuthenticator {
+    private let roles: [String]
+    private let isRevoked: @Sendable (LinkProof) -> Bool
+
+    /// Admits hosts of these roles.
+    ///
+    /// - Parameter isRevoked: asked on rails' threads; must not block.
+    public init(
+        roles: [String] = ["peer", "seed"], isRevoked: @escaping @Sendable (LinkProof) -> Bool = { _ in false }
+    ) {
+        self.roles = roles
+        self.isRevoked = isRevoked
+    }
+
+    /// Whether the certificate names the host that was announced.
+    public func admits(_ peer: LinkIdentity, proof: LinkProof?, inbound: Bool) -> Bool {
+        guard let proof else { return false }
+        let own = roles.map { "martlet://\(peer.cluster)/\($0)/\(peer.host)" }
+        return proof.names.contains(where: own.contains) && !isRevoked(proof)
+    }
 }

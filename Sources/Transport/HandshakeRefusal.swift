@@ -16,6 +16,8 @@ extension TransportError {
         case .wrongCluster: wrongCluster(remote, own: cluster)
         case .limit: TransportError(.refused, "no link to \(remote): it has no room for another link")
         case .accessDenied: TransportError(.refused, "no link to \(remote): it does not admit this host")
+        case .unproved:
+            TransportError(.refused, "no link to \(remote): it wants a certificate, and this host has none to show")
         case .refused: TransportError(.refused, "no link to \(remote): nobody listens there")
         case .system: TransportError(.refused, "no link to \(remote): its device cannot be used now")
         default:

@@ -280,6 +280,8 @@ public struct TransportError: Error, Sendable, CustomStringConvertible {
         case system
         /// Another process listens there.
         case addressInUse
+        /// Links have to be secured here, and the far side began without.
+        case unproved
     }
 
     /// Which reason.

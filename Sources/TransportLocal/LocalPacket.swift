@@ -1,7 +1,7 @@
 import Transport
 
 /// What the two ends of an up link say, one packet each: kind (1), then little-endian fields.
-enum LocalPacket {
+package enum LocalPacket {
     /// A message of the transport's user.
     case message(UnsafeRawBufferPointer)
     /// "Read this with that key": comes with the descriptor. key (16) · offset (8) · length (8).
@@ -19,7 +19,7 @@ enum LocalPacket {
     /// The largest packet: a message and its kind.
     static let bytesMax = 1 + LocalConfiguration.messageBytesMax
 
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         switch self {
         case .message(let message):
             var writer = WireWriter(reservingBytes: 1 + message.count)
@@ -37,7 +37,7 @@ enum LocalPacket {
     }
 
     /// Reads a packet; nil for bytes that are none.
-    init?(_ bytes: UnsafeRawBufferPointer) {
+    package init?(_ bytes: UnsafeRawBufferPointer) {
         var reader = WireReader(bytes)
         guard let kindByte = reader.read(UInt8.self), let kind = Kind(rawValue: kindByte) else { return nil }
         if kind == .message {

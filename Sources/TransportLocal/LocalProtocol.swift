@@ -23,7 +23,7 @@ extension LocalTransport {
             guard peer.cluster == configuration.identity.cluster else {
                 throw .wrongCluster(link.remote, own: configuration.identity.cluster)
             }
-            guard configuration.authenticator.admits(peer, inbound: false) else {
+            guard configuration.authenticator.admits(peer, proof: nil, inbound: false) else {
                 throw .notAdmitted(link.remote, peer)
             }
             link.peer = peer
@@ -38,7 +38,7 @@ extension LocalTransport {
     private func welcome(_ frame: HandshakeFrame, _ link: LocalLink, _ nowNs: UInt64) throws(TransportError) {
         guard let peer = frame.identity else { throw refuse(link, .protocolBroken) }
         guard peer.cluster == configuration.identity.cluster else { throw refuse(link, .wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else {
+        guard configuration.authenticator.admits(peer, proof: nil, inbound: true) else {
             throw refuse(link, .accessDenied)
         }
         guard linksCount < configuration.linksMax else { throw refuse(link, .limit) }

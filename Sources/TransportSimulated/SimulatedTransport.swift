@@ -344,7 +344,7 @@ public final class SimulatedTransport: PieceTransport {
                 arrivingNs: network.nowNs + network.travelNs())
         }
         guard peer.cluster == configuration.identity.cluster else { return refuse(.wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else { return refuse(.accessDenied) }
+        guard configuration.authenticator.admits(peer, proof: nil, inbound: true) else { return refuse(.accessDenied) }
         let id = links.insert { SimulatedLink(id: $0, inbound: true, remote: from, deadlineNs: .max) }
         guard let id, let link = links[id] else { return refuse(.limit) }
         link.theirs = theirs

@@ -2,9 +2,8 @@ import Transport
 
 /// How the parent side gives a file's bytes to the kernel. Neither way copies them in user space.
 public enum FileSending: String, Sendable, Hashable, CaseIterable {
-    /// `mmap` where both ends are one machine (where the kernel copies anyway), `sendfile` to other machines.
-    case auto
-    /// sendfile(2): the network card reads the page cache itself.
+    /// sendfile(2): the network card reads the page cache itself, and so does a reader on the same machine: the sender
+    /// copies nothing, and the reader's copy is the only one.
     case sendfile
     /// The file is mapped and sent from there: one copy by the kernel.
     case mmap
@@ -26,7 +25,7 @@ public struct TCPConfiguration: Sendable {
     /// Data streams of the links we open, besides the control stream.
     public var dataStreams = 2
     /// How files are sent.
-    public var fileSending = FileSending.auto
+    public var fileSending = FileSending.sendfile
     /// Links alive, inbound and outbound together.
     public var linksMax = 1024
     /// Accepted connections that have not said who they are.
@@ -49,6 +48,8 @@ public struct TCPConfiguration: Sendable {
     public var sendBufferBytes = 0
     /// Who may have a link.
     public var authenticator: any HandshakeAuthenticator = ClusterNameAuthenticator()
+    /// What links are secured with: mutual TLS 1.3 of the control stream; nil on a network where everyone is trusted.
+    public var security: LinkSecurity?
 
     /// The usual settings.
     public init(identity: LinkIdentity, listen: String? = nil) {

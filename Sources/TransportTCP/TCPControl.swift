@@ -13,7 +13,8 @@ extension TCPTransport {
             attempt(link) { () throws(TransportError) in try greet(link, nowNs) }
             return 0
         }
-        if interest.contains(.writing) {
+        // A handshake of TLS waits for the far side's bytes in order to send ours.
+        if interest.contains(.writing) || link.control.connection.isSecuring {
             attempt(link) { () throws(TransportError) in try flushControl(link, nowNs) }
         }
         guard links[link.id] != nil, !interest.isDisjoint(with: [.reading, .broken]) else { return 0 }
@@ -26,7 +27,7 @@ extension TCPTransport {
     ) -> Int {
         var handed = 0
         do throws(TransportError) {
-            if !parseOnly { try receiveControl(link) }
+            if !parseOnly || link.control.connection.hasPending { try receiveControl(link) }
             try receiveAnswers(link)
             guard link.state == .up else {
                 if link.inbound, !link.control.unparsed.isEmpty {
@@ -41,7 +42,7 @@ extension TCPTransport {
                 handed += 1
                 events.message(message, on: link.id)
             }
-            if handed >= limit || !happenings.isEmpty { markResumable(link) }
+            if handed >= limit || !happenings.isEmpty || link.control.connection.hasPending { markResumable(link) }
         } catch {
             takeDown(link, error)
         }
@@ -77,7 +78,7 @@ extension TCPTransport {
             if control.sendStampNs == 0 { control.sendStampNs = nowNs }
             scheduleScan(atNs: nowNs + scanIntervalNs)
             control.compact()
-            return setInterest(control.socket, [.reading, .writing])
+            return setInterest(control.socket, control.connection.interestToSend)
         }
         control.compact()
         setInterest(control.socket, [.reading])

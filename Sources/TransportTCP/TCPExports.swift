@@ -54,19 +54,11 @@ extension TCPTransport {
                 let export = spareExports.popLast() ?? TCPExport()
                 try export.begin(
                     id, link: link.id, file: descriptor, offset: range.offset, lengthBytes: range.length,
-                    mapped: sendsMapped(to: link))
+                    mapped: configuration.fileSending == .mmap)
                 return export
             } catch {
                 throw TransportError(.sourceFailed, "cannot export a file: \(error)")
             }
-        }
-    }
-
-    private func sendsMapped(to link: TCPLink) -> Bool {
-        switch configuration.fileSending {
-        case .mmap: true
-        case .sendfile: false
-        case .auto: Sockets.isLoopback(link.control.socket.descriptor.raw)
         }
     }
 

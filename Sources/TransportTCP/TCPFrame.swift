@@ -7,11 +7,11 @@ import Transport
 ///
 /// Responses of a stream come in the order of its requests, and `number` counts requests, so that a response to nothing
 /// is noticed. A response that is not `ok` has no bytes.
-enum TCPFrame: Equatable {
+package enum TCPFrame: Equatable {
     case request(length: UInt32, number: UInt64, key: RandomNumber, offset: UInt64)
     case response(status: Status, length: UInt32, number: UInt64)
 
-    enum Status: UInt8 {
+    package enum Status: UInt8 {
         case ok = 0
         case accessDenied = 1
         case sourceFailed = 2
@@ -22,14 +22,14 @@ enum TCPFrame: Equatable {
     static let requestKind: UInt8 = 1
     static let responseKind: UInt8 = 2
 
-    enum Decoded: Equatable {
+    package enum Decoded: Equatable {
         case frame(TCPFrame, bytes: Int)
         case incomplete
         case broken
     }
 
     /// Reads the frame at the start of `bytes`; any bytes are answered.
-    static func decode(_ bytes: UnsafeRawBufferPointer) -> Decoded {
+    package static func decode(_ bytes: UnsafeRawBufferPointer) -> Decoded {
         var reader = WireReader(bytes)
         guard let kind = reader.read(UInt8.self) else { return .incomplete }
         guard kind == requestKind || kind == responseKind else { return .broken }

@@ -1,4 +1,5 @@
 import System
+import TLS
 import Transport
 
 /// How links come up. No byte of a link passes before both sides know who the other is and that the clusters are one.
@@ -14,21 +15,30 @@ extension TCPTransport {
         guard !links.isFull else {
             throw TransportError(.limit, "there are \(links.count) links already; close one first")
         }
+        let socket: WatchedSocket
         do throws(Errno) {
-            let descriptor = try Sockets.connect(to: place, kind: .stream)
-            let socket = try watch(descriptor, [.writing])
-            let id = links.insert { id in
-                TCPLink(
-                    id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
-                    control: ControlStream(
-                        socket: socket, messageBytesMax: TCPConfiguration.messageBytesMax),
-                    state: .connecting, deadlineNs: deadlineNs)
-            }!
-            endpoints[socket.endpoint] = .control(links[id]!)
-            scheduleScan(atNs: deadlineNs)
-            return id
+            socket = try watch(try Sockets.connect(to: place, kind: .stream), [.writing])
         } catch {
             throw TransportError.connection(error, "cannot connect to \(address)")
+        }
+        let connection = try connection(socket, .client)
+        let id = links.insert { id in
+            TCPLink(
+                id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
+                control: ControlStream(connection, messageBytesMax: TCPConfiguration.messageBytesMax),
+                state: .connecting, deadlineNs: deadlineNs)
+        }!
+        endpoints[socket.endpoint] = .control(links[id]!)
+        scheduleScan(atNs: deadlineNs)
+        return id
+    }
+
+    private func connection(_ socket: WatchedSocket, _ side: TLSSession.Side) throws(TransportError) -> Connection {
+        do throws(TransportError) {
+            return try Connection(socket, side: side, security: configuration.security)
+        } catch {
+            drop(socket)
+            throw error
         }
     }
 
@@ -93,7 +103,7 @@ extension TCPTransport {
             guard peer.cluster == configuration.identity.cluster else {
                 throw .wrongCluster(link.remote, own: configuration.identity.cluster)
             }
-            guard configuration.authenticator.admits(peer, inbound: false) else {
+            guard configuration.authenticator.admits(peer, proof: link.control.connection.proof, inbound: false) else {
                 throw .notAdmitted(link.remote, peer)
             }
             link.peer = peer
@@ -153,13 +163,20 @@ extension TCPTransport {
         guard let listener = listenerDescriptor else { return }
         // A bounded number a turn: links that are up get theirs too.
         for _ in 0..<16 {
-            guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
             do throws(Errno) {
                 counters.syscalls += 1
                 guard let descriptor = try Sockets.accept(listener) else { return }
+                let address = Sockets.peer(of: descriptor.raw) ?? .unknown
+                if handshakesPending >= configuration.pendingHandshakesMax { makeRoom(for: address) }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
-                endpoints[socket.endpoint] = .handshake(Arrival(socket: socket, deadlineNs: deadlineNs))
+                guard let connection = try? connection(socket, .server) else {
+                    counters.handshakesRefused += 1
+                    drop(socket)
+                    continue
+                }
+                endpoints[socket.endpoint] = .handshake(
+                    Arrival(connection, address: address, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -183,25 +200,29 @@ extension TCPTransport {
 
     private func welcome(_ handshake: Arrival, _ frame: HandshakeFrame, _ nowNs: UInt64) {
         guard let peer = frame.identity, frame.detail > 0 else { return refuse(handshake, .protocolBroken) }
+        guard configuration.security == nil || handshake.connection.proof != nil else {
+            return refuse(handshake, .unproved)
+        }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else {
+        guard configuration.authenticator.admits(peer, proof: handshake.connection.proof, inbound: true) else {
             return refuse(handshake, .accessDenied)
         }
         // A nonce seen before is a repeated (late, copied) greeting.
         guard !links.all.contains(where: { $0.nonce == frame.number }) else {
             return refuse(handshake, .protocolBroken)
         }
-        guard !links.isFull else { return refuse(handshake, .limit) }
+        guard mayLink(from: handshake.address) else { return refuse(handshake, .limit) }
         let streams = min(Int(frame.detail), TCPConfiguration.dataStreamsMax)
         let id = links.insert { id in
             TCPLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
                 control: ControlStream(
-                    socket: handshake.socket, messageBytesMax: TCPConfiguration.messageBytesMax), state: .attaching,
+                    handshake.connection, messageBytesMax: TCPConfiguration.messageBytesMax), state: .attaching,
                 deadlineNs: handshake.deadlineNs)
         }!
         let link = links[id]!
         link.peer = peer
+        link.address = handshake.address
         link.ticket = RandomNumber.make()
         link.readsMax = min(configuration.readsPerLinkMax, Int(frame.readsPerLinkMax))
         link.data = Array(repeating: nil, count: streams)
@@ -215,6 +236,8 @@ extension TCPTransport {
     }
 
     private func attach(_ handshake: Arrival, _ frame: HandshakeFrame) {
+        // A stream's bytes go in clear: its ticket came over the secured control stream.
+        guard handshake.connection.proof == nil else { return refuse(handshake, .protocolBroken) }
         // Only a link that is being made takes streams, each once: late and copied tickets find nothing.
         guard
             let link = links.all.first(where: {

@@ -1,3 +1,4 @@
+import System
 import Transport
 
 /// A link: one control stream and its data streams, held together by a random ticket.
@@ -28,6 +29,8 @@ final class TCPLink {
     let deadlineNs: UInt64
     var ticket = RandomNumber(high: 0, low: 0)
     var peer: LinkIdentity?
+    /// Where an inbound link comes from.
+    var address = PeerAddress.unknown
     var data: [TCPDataStream?] = []
     /// The smaller of both sides' bounds.
     var readsMax = 0

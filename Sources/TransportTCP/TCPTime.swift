@@ -19,7 +19,7 @@ extension TCPTransport {
                 scheduleScan(atNs: handshake.deadlineNs)
             }
         }
-        resumeListening(nowNs)
+        resumeListening()
         for place in 0..<links.placesCount {
             guard let link = links[place: place] else { continue }
             if link.state != .up {
@@ -71,9 +71,8 @@ extension TCPTransport {
         scheduleScan(atNs: nowNs + Self.listenerPauseNs)
     }
 
-    private func resumeListening(_ nowNs: UInt64) {
+    private func resumeListening() {
         guard isListenerPaused, let listener else { return }
-        guard handshakesPending < configuration.pendingHandshakesMax else { return pauseListening(nowNs) }
         isListenerPaused = false
         try? queue.change(listener.descriptor.raw, .reading, token: listener.endpoint.token)
     }

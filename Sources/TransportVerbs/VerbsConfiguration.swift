@@ -75,6 +75,8 @@ public struct VerbsConfiguration: Sendable {
     public var reopenIntervalNs: UInt64 = 500_000_000
     /// Who may have a link.
     public var authenticator: any HandshakeAuthenticator = ClusterNameAuthenticator()
+    /// What links are secured with: mutual TLS 1.3 of the control stream; nil on a network where everyone is trusted.
+    public var security: LinkSecurity?
 
     /// The usual settings.
     public init(identity: LinkIdentity, device: String? = nil, listen: String? = nil) {

@@ -13,7 +13,8 @@ extension VerbsTransport {
             attempt(link) { () throws(TransportError) in try greet(link) }
             return 0
         }
-        if interest.contains(.writing) {
+        // A handshake of TLS waits for the far side's bytes in order to send ours.
+        if interest.contains(.writing) || link.control?.connection.isSecuring == true {
             attempt(link) { () throws(TransportError) in try flushControl(link) }
         }
         guard links[link.id] != nil, link.state != .draining,
@@ -28,7 +29,7 @@ extension VerbsTransport {
     ) -> Int {
         var handed = 0
         do throws(TransportError) {
-            if !parseOnly { try receiveControl(link) }
+            if !parseOnly || link.control?.connection.hasPending == true { try receiveControl(link) }
             try receiveAnswers(link)
             try receiveFrames(link)
             guard link.state == .up, let control = link.control else { return handed }
@@ -43,7 +44,7 @@ extension VerbsTransport {
                 handed += 1
                 events.message(UnsafeRawBufferPointer(rebasing: message[1...]), on: link.id)
             }
-            if handed >= limit || !happenings.isEmpty { markResumable(link) }
+            if handed >= limit || !happenings.isEmpty || control.connection.hasPending { markResumable(link) }
             // Messages of ours stop at the bound by themselves: beyond it are answers that are not taken.
             guard control.queuedBytes <= 2 * configuration.messageQueueBytesMax else {
                 throw TransportError(.limit, "\(link.name) asks and does not listen; the link was closed")
@@ -120,7 +121,7 @@ extension VerbsTransport {
             if control.sendStampNs == 0 { control.sendStampNs = nowNs }
             scheduleScan(atNs: nowNs + configuration.progressLimitNs / 8)
             control.compact()
-            return setInterest(control.socket, [.reading, .writing])
+            return setInterest(control.socket, control.connection.interestToSend)
         }
         control.compact()
         setInterest(control.socket, [.reading])

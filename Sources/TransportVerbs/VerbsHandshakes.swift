@@ -1,4 +1,5 @@
 import System
+import TLS
 import Transport
 import Verbs
 
@@ -27,24 +28,34 @@ extension VerbsTransport {
         guard let session, session.isUsable else {
             throw TransportError(.system, "cannot connect to \(address): \(unusableReason)")
         }
+        let socket: WatchedSocket
         do throws(Errno) {
-            let descriptor = try Sockets.connect(to: place, kind: .stream)
-            let socket = try watch(descriptor, [.writing])
-            let id = links.insert { id in
-                VerbsLink(
-                    id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
-                    control: stream(socket), state: .connecting, deadlineNs: deadlineNs)
-            }!
-            endpoints[socket.endpoint] = .control(links[id]!)
-            scheduleScan(atNs: deadlineNs)
-            return id
+            socket = try watch(try Sockets.connect(to: place, kind: .stream), [.writing])
         } catch {
             throw TransportError.connection(error, "cannot connect to \(address)")
         }
+        let connection = try connection(socket, .client)
+        let id = links.insert { id in
+            VerbsLink(
+                id: id, inbound: false, remote: address.description, nonce: RandomNumber.make(),
+                control: stream(connection), state: .connecting, deadlineNs: deadlineNs)
+        }!
+        endpoints[socket.endpoint] = .control(links[id]!)
+        scheduleScan(atNs: deadlineNs)
+        return id
     }
 
-    private func stream(_ socket: WatchedSocket) -> ControlStream {
-        ControlStream(socket: socket, messageBytesMax: VerbsConfiguration.messageBytesMax + 1)
+    private func connection(_ socket: WatchedSocket, _ side: TLSSession.Side) throws(TransportError) -> Connection {
+        do throws(TransportError) {
+            return try Connection(socket, side: side, security: configuration.security)
+        } catch {
+            drop(socket)
+            throw error
+        }
+    }
+
+    private func stream(_ connection: Connection) -> ControlStream {
+        ControlStream(connection, messageBytesMax: VerbsConfiguration.messageBytesMax + 1)
     }
 
     /// Tunes a connection and has it watched; its endpoint is to be set by the caller.
@@ -100,7 +111,7 @@ extension VerbsTransport {
             guard peer.cluster == configuration.identity.cluster else {
                 throw .wrongCluster(link.remote, own: configuration.identity.cluster)
             }
-            guard configuration.authenticator.admits(peer, inbound: false) else {
+            guard configuration.authenticator.admits(peer, proof: control.connection.proof, inbound: false) else {
                 throw .notAdmitted(link.remote, peer)
             }
             link.peer = peer
@@ -126,8 +137,9 @@ extension VerbsTransport {
                 if handshakesPending + arrivals >= configuration.pendingHandshakesMax { makeRoom(for: address) }
                 let socket = try watch(descriptor, [.reading])
                 let deadlineNs = nowNs + configuration.handshakeLimitNs
+                guard let connection = try? connection(socket, .server) else { continue }
                 endpoints[socket.endpoint] = .handshake(
-                    Arrival(socket: socket, address: address, deadlineNs: deadlineNs))
+                    Arrival(connection, address: address, deadlineNs: deadlineNs))
                 handshakesPending += 1
                 scheduleScan(atNs: deadlineNs)
             } catch {
@@ -179,8 +191,11 @@ extension VerbsTransport {
 
     private func welcome(_ handshake: Arrival, _ frame: HandshakeFrame) {
         guard let peer = frame.identity else { return refuse(handshake, .protocolBroken) }
+        guard configuration.security == nil || handshake.connection.proof != nil else {
+            return refuse(handshake, .unproved)
+        }
         guard peer.cluster == configuration.identity.cluster else { return refuse(handshake, .wrongCluster) }
-        guard configuration.authenticator.admits(peer, inbound: true) else {
+        guard configuration.authenticator.admits(peer, proof: handshake.connection.proof, inbound: true) else {
             return refuse(handshake, .accessDenied)
         }
         // A nonce seen before is a repeated (late, copied) greeting.
@@ -196,7 +211,7 @@ extension VerbsTransport {
         let id = links.insert { id in
             VerbsLink(
                 id: id, inbound: true, remote: "\(peer.host)", nonce: frame.number,
-                control: stream(handshake.socket), state: .welcomed, deadlineNs: handshake.deadlineNs)
+                control: stream(handshake.connection), state: .welcomed, deadlineNs: handshake.deadlineNs)
         }!
         let link = links[id]!
         link.peer = peer

@@ -33,6 +33,17 @@ import Testing
         }
     }
 
+    @Test func aManifestCannotMakeWhoReadsItAllocateWithoutBound() throws {
+        // 64 KiB of text that speaks of ten thousand million pieces.
+        let many = (0..<20_000).map { file("f\($0)", Limits.fileBytesMax) }
+        #expect(throws: Manifest.Fault.self) { try Manifest(reference: "r", revision: "v", files: many) }
+        let two = [file("a", Limits.fileBytesMax), file("b", Limits.fileBytesMax)]
+        #expect(try Manifest(reference: "r", revision: "v", files: two).pieceCount == Limits.modelPiecesMax)
+        let long = String(repeating: "x", count: Limits.referenceBytesMax + 1)
+        #expect(throws: Manifest.Fault.self) { try Manifest(reference: long, revision: "v", files: [file("a")]) }
+        #expect(throws: Manifest.Fault.self) { try Manifest(reference: "r", revision: long, files: [file("a")]) }
+    }
+
     @Test(arguments: ["a", "a/b.txt", ".hidden", "..a", "weights 1.bin", "größe/日本"]) func usualPathsPass(
         _ path: String
     ) {

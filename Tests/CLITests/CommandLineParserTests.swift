@@ -98,8 +98,8 @@ import Testing
         }
         #expect(
             names == [
-                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "token", "settings",
-                "simulate", "info", "config", "version",
+                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "token",
+                "settings", "simulate", "bench", "info", "config", "version",
             ])
         #expect(lines.contains("  130         stopped by Ctrl-C; what was verified is kept"))
     }

@@ -118,7 +118,9 @@ private func parsed(_ text: String) throws -> [String: Double] {
         let server = try ObservabilityServer(
             address: "127.0.0.1", port: 0, metrics: MetricsRegistry(), readiness: readiness)
         defer { server.stop() }
-        let client = try HTTPClient()
+        var settings = HTTPClientSettings()
+        settings.addresses = .any
+        let client = try HTTPClient(settings: settings)
         defer { client.shutdown() }
         func get(_ path: String) async throws -> (status: Int, body: String) {
             let request = HTTPRequest(.get, "http://127.0.0.1:\(server.port)\(path)")

@@ -27,6 +27,26 @@ import Testing
 
     private static let bytes = patternedBytes(700_000, seed: 3)
 
+    @Test func nothingOutsideTheRootsIsRead() async throws {
+        let directory = try Directory(["open/m/w": [1], "secret/w": [2], "opened/w": [3]])
+        try directory.link("open/out", to: "\(directory.path)/secret")
+        let origin = try FileOrigin(roots: ["\(directory.path)/open"])
+        let found = try await origin.resolve(ModelReference("file://\(directory.path)/open/m"))
+        #expect(found.manifest.files.map(\.path) == ["w"])
+        // What is there and what is not are answered alike.
+        for path in ["/secret/w", "/secret", "/nothing", "/opened/w", "/open/out/w", "/open/out", ""] {
+            let error = await #expect(throws: OriginError.self) {
+                try await origin.resolve(ModelReference("file://\(directory.path)\(path)"))
+            }
+            #expect(error?.code == .forbidden, "\(path)")
+        }
+        let closed = try FileOrigin(roots: [])
+        let error = await #expect(throws: OriginError.self) {
+            try await closed.resolve(ModelReference("file:///etc/hostname"))
+        }
+        #expect(error?.code == .forbidden)
+    }
+
     @Test func aDirectoryIsListedAndRead() async throws {
         let directory = try Directory([
             "m/weights.bin": FileOriginTests.bytes, "m/sub/a b%.txt": [1, 2, 3], "m/empty": [],

@@ -20,7 +20,7 @@ import Testing
                 "/metrics": { .init(body: "up 1\n") }, "/readyz": { .init(status: 503, body: "starting\n") },
             ])
         defer { server.stop() }
-        let client = try HTTPClient()
+        let client = try HTTPClient(settings: .local)
         let url = "http://127.0.0.1:\(server.port)"
         let metrics = try await client.body(HTTPRequest(.get, url + "/metrics"), bytesMax: 100)
         #expect(metrics.body == Array("up 1\n".utf8))
@@ -43,7 +43,7 @@ import Testing
         let server = try HTTPServer(address: "127.0.0.1", port: 0, routes: [:])
         let port = server.port
         server.stop()
-        let client = try HTTPClient()
+        let client = try HTTPClient(settings: .local)
         #expect(await failure(client, "http://127.0.0.1:\(port)/x")?.code == .connect)
         #expect(await failure(client, "http://name.invalid/x")?.code == .dns)
         #expect(await failure(client, "ftp://127.0.0.1/x")?.code == .invalidURL)
@@ -54,12 +54,12 @@ import Testing
     @Test func aRedirectRoundAndRoundEnds() async throws {
         let hub = try LocalHub(["a/x": [1]])
         try hub.fault(#"{"redirect": ""}"#)
-        #expect(await failure(try HTTPClient(), "\(hub.endpoint)/files/a/x")?.code == .tooManyRedirects)
+        #expect(await failure(try HTTPClient(settings: .local), "\(hub.endpoint)/files/a/x")?.code == .tooManyRedirects)
         try hub.fault(#"{"redirect": "ftp://127.0.0.1"}"#)
-        #expect(await failure(try HTTPClient(), "\(hub.endpoint)/files/a/x")?.code == .refusedRedirect)
+        #expect(await failure(try HTTPClient(settings: .local), "\(hub.endpoint)/files/a/x")?.code == .refusedRedirect)
         var request = HTTPRequest(.get, "\(hub.endpoint)/files/a/x")
         request.followsRedirects = false
-        #expect(try await HTTPClient().head(request).status == 302)
+        #expect(try await HTTPClient(settings: .local).head(request).status == 302)
     }
 
     @Test func certificatesAreVerified() async throws {
@@ -81,8 +81,8 @@ import Testing
 
         let hub = try LocalHub(["a/x": [1, 2]], certificate: pem)
         let url = "https://127.0.0.1:\(hub.port)/files/a/x"
-        #expect(await failure(try HTTPClient(), url)?.code == .tls)
-        var settings = HTTPClientSettings()
+        #expect(await failure(try HTTPClient(settings: .local), url)?.code == .tls)
+        var settings = HTTPClientSettings.local
         settings.caFile = pem + ".crt"
         let client = try HTTPClient(settings: settings)
         #expect(try await client.body(HTTPRequest(.get, url), bytesMax: 10).body == [1, 2])
@@ -92,7 +92,7 @@ import Testing
     @Test func aCancelledTaskGetsItsErrorAndAShutClientTakesNothing() async throws {
         let hub = try LocalHub(["a/x": patternedBytes(100_000)])
         try hub.fault(#"{"bytes_per_s": 1000}"#)
-        let client = try HTTPClient()
+        let client = try HTTPClient(settings: .local)
         let url = "\(hub.endpoint)/files/a/x"
         let task = Task { await failure(client, url, bytesMax: 1 << 20) }
         while try hub.served().requests == 0 { try await Task.sleep(nanoseconds: 5_000_000) }
@@ -107,11 +107,20 @@ import Testing
         try hub.fault(#"{"bytes_per_s": 1}"#)
         var request = HTTPRequest(.get, "\(hub.endpoint)/files/a/x")
         request.totalSecondsMax = 1
-        let client = try HTTPClient()
+        let client = try HTTPClient(settings: .local)
         let error = await #expect(throws: HTTPError.self) {
             try await client.body(request, bytesMax: 1 << 20, retry: .none)
         }
         #expect(error?.code == .timeout)
+    }
+}
+
+extension HTTPClientSettings {
+    /// For servers on this machine.
+    static var local: HTTPClientSettings {
+        var settings = HTTPClientSettings()
+        settings.addresses = .any
+        return settings
     }
 }
 

@@ -114,6 +114,8 @@ final class LocalHub: Sendable {
             retriesMax: 3, baseNs: 2_000_000, delayNsMax: 10_000_000, retryAfterSecondsMax: 1)
         settings.client.connectSecondsMax = 5
         settings.client.silentSecondsMax = 10
+        // Its redirects and second servers stand on this machine too.
+        settings.client.addresses = .any
         return try Origins(settings: settings)
     }
 }

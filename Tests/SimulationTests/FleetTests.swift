@@ -18,7 +18,20 @@ struct FleetTests {
         #expect(outcome.violations == [])
         #expect(outcome.finished == 8)
         #expect(outcome.originRatio == 1)
+        #expect(outcome.readsMax == 1)
         #expect(outcome.makespanNs >= outcome.boundNs)
+    }
+
+    @Test func everyModelIsReadOnce() {
+        let outcome = Fleet(
+            scenario {
+                $0.models = 3
+                $0.files = 2
+            }
+        ).run()
+        #expect(outcome.violations == [])
+        #expect(outcome.finished == 8)
+        #expect(outcome.originRatio == 1)
     }
 
     @Test func aSeedReproducesARunToTheByte() {
@@ -40,46 +53,68 @@ struct FleetTests {
         #expect(events.count > 1)
     }
 
-    /// A random fault plan of a seed: 3 to 12 peers, anything may happen.
-    static func faulty(_ seed: UInt64) -> Scenario {
-        var random = seed &* 0x9E37_79B9_7F4A_7C15
-        func upTo(_ most: UInt64) -> Int {
-            random = (random ^ (random >> 29)) &* 0xBF58_476D_1CE4_E5B9 &+ 1
-            return Int((random >> 33) % (most + 1))
+    @Test func clocksThatDifferChangeNothing() {
+        let same = Fleet(scenario()).run()
+        let skewed = Fleet(scenario { $0.faults = FaultPlan("skew=10")! }).run()
+        #expect(skewed.violations == [] && skewed.finished == 8)
+        #expect(skewed.originRatio == 1 && same.originRatio == 1)
+    }
+
+    @Test func aFullDiskIsItsOwnersLossAlone() {
+        let outcome = Fleet(scenario { $0.faults = FaultPlan("full=1")! }).run()
+        #expect(outcome.violations == [])
+        #expect(outcome.finished == 7 && outcome.failed == 1)
+    }
+
+    @Test func halfOfTheFleetIsCutOffAndHeals() {
+        let outcome = Fleet(
+            scenario {
+                $0.peers = 24
+                $0.faults = FaultPlan("partition=2")!
+            }
+        ).run()
+        #expect(outcome.violations == [])
+        #expect(outcome.finished == 24)
+    }
+
+    @Test(arguments: ["scheduler=1", "replace=1"])
+    func anotherSchedulerReadsNoExtraOriginByte(faults: String) {
+        for seed in UInt64(1)...5 {
+            let outcome = Fleet(
+                scenario {
+                    $0.seed = seed
+                    $0.sizeBytes = 256 << 20
+                    $0.faults = FaultPlan(faults)!
+                }
+            ).run()
+            #expect(outcome.violations == [])
+            #expect(outcome.finished == 8)
+            #expect(outcome.originRatio == 1, "seed \(seed)")
         }
-        var scenario = Scenario()
-        scenario.seed = seed
-        scenario.peers = 3 + upTo(9)
-        scenario.seedPeers = 1 + upTo(2)
-        scenario.files = 1 + upTo(2)
-        scenario.sizeBytes = UInt64(scenario.files) * UInt64(4 + upTo(16)) << 22
-        scenario.nicBytesPerSecond = 1_250_000_000
-        scenario.rackHosts = [0, 2, 4][upTo(2)]
-        scenario.workload = Scenario.Workload.allCases[upTo(3)]
-        scenario.faults.crashes = upTo(2)
-        scenario.faults.seedLosses = upTo(1)
-        scenario.faults.schedulerRestarts = upTo(1)
-        scenario.faults.partitions = upTo(1)
-        scenario.faults.slow = upTo(1)
-        scenario.faults.corrupting = upTo(1)
-        scenario.faults.silent = upTo(1)
-        scenario.faults.lossPerMillion = upTo(1) * 1000
-        return scenario
     }
 
-    @Test(arguments: UInt64(1)...50)
-    func faultsCostTimeAndNothingElse(seed: UInt64) {
-        let scenario = Self.faulty(seed)
-        let outcome = Fleet(scenario).run()
-        #expect(outcome.violations == [], "seed \(seed): \(scenario.faults)")
-        #expect(outcome.finished == scenario.peers)
+    @Test func aRunThatIsStoppedSaysSo() {
+        let scenario = scenario { $0.peers = 64 }
+        let outcome = Fleet(scenario).run(isStopped: { true })
+        #expect(outcome.isCutShort)
+        #expect(outcome.finished < 64)
+        #expect(outcome.violations == [])
+        #expect(outcome.summary.contains { $0.hasPrefix("stopped before its end") })
+        #expect(outcome.json.contains("\"cut_short\":true"))
     }
 
-    @Test func faultsAreReadFromWords() {
-        let plan = FaultPlan("crash=2,silent,loss=100")
-        #expect(plan?.crashes == 2 && plan?.silent == 1 && plan?.lossPerMillion == 100 && plan?.partitions == 0)
-        #expect(FaultPlan("earthquake=1") == nil)
-        #expect(FaultPlan("crash=many") == nil)
+    @Test func whatGoesToTheSchedulerIsCounted() {
+        let outcome = Fleet(scenario()).run()
+        #expect(outcome.bytesToScheduler > 0 && outcome.bytesFromScheduler > 0)
+        // Each of 16 digests reaches each of 8 peers once: that alone is so much.
+        #expect(outcome.bytesFromScheduler > 8 * 16 * 32)
+        #expect(outcome.schedulerBytesPerPeer < 100_000)
+    }
+
+    @Test func aPictureHasACurveForEachThingMeasured() {
+        let svg = Fleet(scenario()).run().svg
+        for name in ["share kept", "origin, of its rate", "interfaces, of theirs", "bound"] { #expect(svg.contains(name)) }
+        #expect(svg.hasPrefix("<svg ") && svg.hasSuffix("</svg>\n"))
     }
 
     @Test func numbersLookTheSameEverywhere() {

@@ -371,6 +371,7 @@ final class VirtualSwarm {
             guard let lease = leased.removeValue(forKey: id), failure != nil else { return }
             after(1_000_000) { self.lease(lease.file, lease.pieces) }
         case .blame(let peer, _): host.blamed.append(peer)
+        case .complain: break
         case .publish(let file): publish(host, file)
         case .forget(let file): host.contents = host.contents.filter { $0.key.file != file }
         case .finished: host.isFinished = true

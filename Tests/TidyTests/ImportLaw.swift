@@ -12,7 +12,7 @@ enum ImportLaw {
     /// The C modules: only the room named may touch them.
     static let shims: [String: String] = [
         "CLinux": "System", "CDigest": "Digests", "CGRPC": "RPC", "CCurl": "HTTP", "CHTTPServer": "HTTP",
-        "CSQLite": "ManagerService", "CCrypto": "Identity", "CVerbs": "Verbs", "CAccel": "Memory",
+        "CSQLite": "ManagerService", "CCrypto": "Identity", "CVerbs": "Verbs", "CAccel": "Memory", "CTLS": "TLS",
     ]
 
     /// Arrows between our own rooms.
@@ -28,10 +28,12 @@ enum ImportLaw {
         "System": [],
         "Memory": ["System"],
         "Digests": ["Artifacts"],
-        "Transport": ["Memory", "Artifacts", "System"],
+        // On sockets that others own: the links' secured connections.
+        "TLS": [],
+        "Transport": ["Memory", "TLS", "Artifacts", "System"],
         "Verbs": ["System"],
-        "TransportVerbs": ["Transport", "Verbs", "System", "Memory", "Artifacts"],
-        "TransportTCP": ["Transport", "System", "Memory", "Artifacts"],
+        "TransportVerbs": ["Transport", "TLS", "Verbs", "System", "Memory", "Artifacts"],
+        "TransportTCP": ["Transport", "TLS", "System", "Memory", "Artifacts"],
         "TransportLocal": ["Transport", "System", "Memory", "Artifacts"],
         "TransportSimulated": ["Transport", "System", "Memory", "Artifacts"],
         "Storage": ["Memory", "System", "Digests", "Artifacts"],
@@ -67,8 +69,13 @@ enum ImportLaw {
             "Transport", "Rails", "Workers",
             "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
         ],
+        // Measures what the movers reach, and says what holds them back.
+        "Bandwidth": [
+            "Rails", "Workers", "Digests", "Swarm", "Transport", "TransportTCP", "TransportLocal", "TransportVerbs",
+            "Verbs", "Observability", "System", "Artifacts",
+        ],
         "CLI": [
-            "Identity",
+            "Bandwidth", "Identity",
             "PeerService", "SchedulerService", "ManagerService", "Configuration", "Observability",
             "ControlAPI", "RPC", "HTTP",
             "System", "Memory", "Storage", "Origins", "Transport", "TransportVerbs", "Verbs", "Artifacts",

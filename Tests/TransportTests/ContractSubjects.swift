@@ -10,10 +10,12 @@ extension ContractSubject {
     /// Every transport passes the contract suite, bare and behind a decorator without faults.
     ///
     /// `MARTLET_CONTRACT` keeps those whose name begins with its text: to look at one transport alone.
-    static let all: [ContractSubject] = ([tcp, local, simulated] + verbsDouble + rdma).flatMap { [$0, faultless($0)] }
-        .filter {
-            $0.name.hasPrefix(ProcessInfo.processInfo.environment["MARTLET_CONTRACT"] ?? "")
-        }
+    static let all: [ContractSubject] = ([tcp, tcpSecured, local, simulated] + verbsDouble + rdma).flatMap {
+        [$0, faultless($0)]
+    }
+    .filter {
+        $0.name.hasPrefix(ProcessInfo.processInfo.environment["MARTLET_CONTRACT"] ?? "")
+    }
 
     static func faultless(_ subject: ContractSubject) -> ContractSubject {
         ContractSubject(name: "\(subject.name), faultless", serves: subject.serves, pings: subject.pings) {
@@ -22,14 +24,20 @@ extension ContractSubject {
     }
 
     static let tcp = ContractSubject(name: "tcp") { TCPNetwork() }
+    static let tcpSecured = ContractSubject(name: "tcp, secured") { TCPNetwork(security: .made(.one)) }
     static let local = ContractSubject(name: "local", serves: false) { LocalNetwork() }
     static let simulated = ContractSubject(name: "simulated") { SimulatedWires() }
 }
 
 /// Real sockets on the loopback.
 final class TCPNetwork: ContractNetwork {
+    private let security: LinkSecurity?
+    init(security: LinkSecurity? = nil) { self.security = security }
+
     func makeTransport(identity: LinkIdentity, bounds: ContractBounds) throws -> any PieceTransport {
-        try TCPTransport(Self.configuration(identity: identity, bounds: bounds))
+        var configuration = Self.configuration(identity: identity, bounds: bounds)
+        configuration.security = security
+        return try TCPTransport(configuration)
     }
 
     static func configuration(identity: LinkIdentity, bounds: ContractBounds) -> TCPConfiguration {

@@ -22,6 +22,7 @@ extension ContractSubject {
     static let verbsDouble: [ContractSubject] = [
         verbs("verbs double") { VerbsNetwork(.probed, double: VerbsDouble()) },
         verbs("verbs double, regions") { VerbsNetwork(.region, double: VerbsDouble()) },
+        verbs("verbs double, secured") { VerbsNetwork(.probed, double: VerbsDouble(), security: .made(.one)) },
     ]
 
     private static func verbs(_ name: String, _ make: @escaping @Sendable () -> any ContractNetwork) -> ContractSubject
@@ -62,10 +63,12 @@ final class VerbsNetwork: ContractNetwork {
     /// Kept: its devices live as long as it does.
     private let double: VerbsDouble?
     private let places: [Place]
+    private let security: LinkSecurity?
     private var count = 0
 
-    init(_ lease: VerbsConfiguration.Lease, double: VerbsDouble? = nil) {
+    init(_ lease: VerbsConfiguration.Lease, double: VerbsDouble? = nil, security: LinkSecurity? = nil) {
         self.lease = lease
+        self.security = security
         self.double = double
         library = double?.library ?? Self.library
         places =
@@ -82,6 +85,7 @@ final class VerbsNetwork: ContractNetwork {
         var configuration = VerbsConfiguration(
             identity: identity, device: place.device, listen: "\(place.address):0")
         configuration.lease = lease
+        configuration.security = security
         configuration.linksMax = bounds.linksMax
         configuration.readsPerLinkMax = bounds.readsPerLinkMax
         configuration.exportsPerLinkMax = bounds.exportsPerLinkMax

@@ -21,6 +21,7 @@ Counts what it serves, so that a test can prove what was read and how often:
         total_bytes_per_s  slow all responses together to this rate
         bad_names      list these names in the tree too, e.g. ["../x", "/abs"]
         token          require "Authorization: Bearer <token>" (401 without, 403 with another)
+        refuse_authorization  answer file requests that carry an Authorization header with 403
         redirect       answer file requests with a 302 to this base URL + path
         wrong_range    answer ranged requests with the bytes and Content-Range of the range one byte later
         etag           use this ETag for plain files; "none" sends neither ETag nor Last-Modified
@@ -209,6 +210,9 @@ class Handler(BaseHTTPRequestHandler):
             if given != "Bearer " + fault["token"]:
                 self.refuse(403, "GatedRepo", "Your token has no access to this model.")
                 return True
+        if fault.get("refuse_authorization") and "Authorization" in self.headers:
+            self.refuse(403, "GatedRepo", "a credential came that was not for this server")
+            return True
         if "status" in fault:
             headers = [("Retry-After", str(fault["retry_after"]))] if "retry_after" in fault else []
             if "error_code" in fault:

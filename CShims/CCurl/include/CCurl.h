@@ -4,6 +4,7 @@
 
 #include <curl/curl.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // What libcurl calls with header lines and body bytes; returns how many bytes it took.
 typedef size_t (*martlet_curl_receive)(char *_Nullable bytes, size_t size, size_t count, void *_Nullable context);
@@ -25,3 +26,29 @@ long martlet_curl_get_long(CURL *_Nonnull handle, CURLINFO info);
 const char *_Nullable martlet_curl_get_string(CURL *_Nonnull handle, CURLINFO info);
 // curl_multi_setopt with a long.
 CURLMcode martlet_curl_multi_set_long(CURLM *_Nonnull multi, CURLMoption option, long value);
+
+// Asked before a socket to an address is opened, for hosts as for proxies, with the address that the name was resolved
+// to: 4 or 16 bytes in network order, and the port. Nonzero opens it; otherwise the address is passed over.
+typedef int (*martlet_curl_admit)(void *_Nullable context, const void *_Nonnull address, size_t address_bytes,
+                                  uint16_t port);
+
+// CURLOPT_OPENSOCKETFUNCTION: `gate` and what `admit` is given must outlive the transfer.
+typedef struct martlet_curl_gate {
+    martlet_curl_admit _Nonnull admit;
+    void *_Nullable context;
+} martlet_curl_gate;
+CURLcode martlet_curl_set_gate(CURL *_Nonnull handle, martlet_curl_gate *_Nonnull gate);
+
+// The host that libcurl would ask for `url`, or for `reference` seen from `url` (a Location), in libcurl's own reading:
+// decimal and octal IPv4 become dotted, IPv6 stands in brackets. Writes it with its NUL and returns the port, or
+// -EINVAL for what is no http(s) URL and -ENAMETOOLONG.
+int martlet_curl_server_of(const char *_Nonnull url, const char *_Nullable reference, char *_Nonnull host,
+                           size_t host_bytes);
+
+// The addresses that a name has now, at most `addresses_max` of 17 bytes each: how many bytes count (4 or 16) and they.
+// Blocks. Returns how many, or -EHOSTUNREACH.
+int martlet_curl_resolve(const char *_Nonnull name, uint8_t *_Nonnull addresses, size_t addresses_max);
+
+// Reads any form of an IPv4 address that inet_aton(3) takes, or an IPv6 address without brackets, into 16 bytes.
+// Returns 4 or 16, or -EINVAL.
+int martlet_curl_parse_address(const char *_Nonnull text, uint8_t *_Nonnull bytes);

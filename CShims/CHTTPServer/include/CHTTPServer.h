@@ -14,6 +14,7 @@ typedef struct martlet_http_exchange martlet_http_exchange;
 typedef void (*martlet_http_handler)(void *_Nullable context, const char *_Nonnull method, const char *_Nonnull path,
                                      martlet_http_exchange *_Nonnull exchange);
 
+// At most connections_max connections, an eighth of them from one address; each may be silent for idle_seconds.
 // Listens on a numeric address ("127.0.0.1", "::", …; port 0 lets the kernel choose) and starts the thread.
 // Returns 0 with *server set, or -errno: -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -EINVAL (not a numeric address), …
 int martlet_http_server_start(const char *_Nonnull address, uint16_t port, unsigned connections_max,

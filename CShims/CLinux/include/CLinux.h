@@ -54,3 +54,4 @@ static inline const char *_Nullable martlet_error_text(int code) { return strerr
 
 #include "CLinuxMachine.h"
 #include "CLinuxSockets.h"
+#include "CLinuxTCP.h"

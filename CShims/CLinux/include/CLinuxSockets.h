@@ -30,8 +30,6 @@ int martlet_socket_path(const char *_Nonnull path, struct sockaddr_storage *_Non
 int martlet_socket_port(int descriptor);
 // The far side's IP address as 16 bytes, IPv4 mapped into IPv6.
 int martlet_socket_peer_address(int descriptor, uint8_t *_Nonnull address);
-// 1 when the far side is this machine by its address, 0 when not.
-int martlet_socket_is_loopback(int descriptor);
 // The pending error as a positive number, 0 for none.
 int martlet_socket_pending_error(int descriptor);
 // The user id of the process at the far side of a Unix-domain socket.
@@ -51,6 +49,10 @@ static inline long martlet_socket_receive(
     message.msg_iov = parts;
     message.msg_iovlen = 2;
     return martlet_result(recvmsg(descriptor, &message, MSG_DONTWAIT));
+}
+// The next byte, which stays: 1, or 0 when there will be none.
+static inline long martlet_socket_peek(int descriptor, uint8_t *_Nonnull byte) {
+    return martlet_result(recv(descriptor, byte, 1, MSG_DONTWAIT | MSG_PEEK));
 }
 static inline long martlet_socket_send(int descriptor, const struct iovec *_Nonnull parts, size_t count, int more_follows) {
     struct msghdr message = {0};
