@@ -41,7 +41,8 @@ def groups(whole: dict) -> dict:
 
 def table(whole: dict) -> str:
     """Medians."""
-    lines = ["", "| scenario | nodes | contender | runs | makespan ÷ bound (least … most) | origin ÷ F, wire | log | CPU s | machine busy | limit |",
+    lines = ["", "| scenario | nodes | contender | runs | makespan ÷ bound (least … most) | origin ÷ F, wire | log | CPU s "
+             "| machine busy | limit |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     for (scenario, nodes, contender, seeds), results in groups(whole).items():
         def median(pick):
@@ -57,7 +58,7 @@ def table(whole: dict) -> str:
             f"| {median(lambda r: r['machine']['busy']):.0%} | {'processors' if cpu else 'links'} |")
         late = [result["late_origin_bytes"] for result in results if "late_origin_bytes" in result]
         if late:
-            lines.append(f"| | | | | the origin sent the late one {max(late)} B at most (frames of idle connections) | | | | | |")
+            lines.append(f"| | | | | the origin's link sent {max(late)} B meanwhile, at most | | | | | |")
     failed = sum("error" in result for result in whole["results"])
     lines += ["", f"{whole['mebibytes']} MiB, {whole['mbits']:g} Mbit/s links, {whole['cores']} cores, "
               f"{whole['seconds']} s in all, {failed} runs failed"]
@@ -89,5 +90,6 @@ def plot(whole: dict) -> str:
                      f'height="{y(0.9) - y(middle):.1f}" fill="{colour}" opacity="0.6"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y(result["ratio"]):.1f}" r="2.5" fill="{colour}"/>' for result in results]
         for row, text in enumerate((contender, scenario, f"N = {nodes}")):
-            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16 + 13 * row}" text-anchor="middle" font-size="9">{text}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16 + 13 * row}" text-anchor="middle" font-size="9">'
+                         f'{text}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

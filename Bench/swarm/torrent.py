@@ -41,7 +41,7 @@ def make(file: pathlib.Path, announce: str) -> bytes:
 
 
 class Tracker(http.server.BaseHTTPRequestHandler):
-    """Announces over HTTP with compact answers (BEP 23): always all peers known, and back soon, which no public tracker does."""
+    """Announces over HTTP with compact answers (BEP 23): always all peers, and asked again soon, as no public tracker is."""
 
     protocol_version = "HTTP/1.1"
     peers = {}

@@ -103,6 +103,7 @@ private struct OwnPeer: Sendable {
                 PeerServer.Options(
                     isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? [], readsAnyFile: isAlone),
                 credentials: alone?.seed ?? own?.credentials ?? .insecure,
+                revocations: own?.revocations ?? Revocations(),
                 log: quiet)
             return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler, credentials: own)
         } catch {

@@ -11,7 +11,8 @@ func servePeer(_ context: CommandContext, isSeed: Bool) async throws -> ExitCode
         as: isSeed ? .seed : .peer, host: configuration[Schema.Peer.name], listening: configuration.pieceListeners)
     defer { own.end() }
     let peer = try PeerServer.start(
-        configuration, PeerServer.Options(isSeed: isSeed), credentials: own.credentials, log: context.log)
+        configuration, PeerServer.Options(isSeed: isSeed), credentials: own.credentials,
+        revocations: own.revocations, log: context.log)
     _ = await context.stop.wait()
     await peer.stop()
     return .ok

@@ -46,7 +46,7 @@ private func runMembers(
         defer { ownOfPeer.end() }
         let peer = try PeerServer.start(
             configuration, PeerServer.Options(isSeed: true, schedulers: [scheduler.address]),
-            credentials: ownOfPeer.credentials, log: context.log)
+            credentials: ownOfPeer.credentials, revocations: ownOfPeer.revocations, log: context.log)
         context.console.note(
             "martlet is up; in another terminal: martlet get hf://sentence-transformers/all-MiniLM-L6-v2 --to DIR")
         _ = await context.stop.wait()

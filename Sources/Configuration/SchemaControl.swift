@@ -72,15 +72,15 @@ extension Schema {
             "How long a host whose stream is lost keeps its origin leases.")
         /// Pieces of one lease.
         public static let leasePieces = Setting.integer(
-            "scheduler.lease_pieces", "4", in: 1...4096, for: .schedulers,
+            "scheduler.lease_pieces", "16", in: 1...4096, for: .schedulers,
             "How many pieces one origin lease covers at most.")
         /// Parents of one host.
         public static let neighbourhood = Setting.integer(
-            "scheduler.neighbourhood", "12", in: 1...64, for: .schedulers,
+            "scheduler.neighbourhood", "16", in: 1...64, for: .schedulers,
             "How many parents a host is given for a model.")
         /// Pieces leased ahead of their replication.
         public static let replicationWindow = Setting.integer(
-            "scheduler.replication_window", "16", in: 1...65_536, for: .schedulers,
+            "scheduler.replication_window", "256", in: 1...65_536, for: .schedulers,
             "How many pieces one host may have read from the origin that no other host holds yet.")
         /// Who reads origins in the cluster.
         public enum OriginPolicy: String, Sendable, CaseIterable { case auto, seeds, any, never }

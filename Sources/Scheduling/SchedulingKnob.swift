@@ -99,6 +99,10 @@ public struct SchedulingKnob: Sendable {
             "Transfers from origins at a time in the whole cluster; 0: no limit."),
         count("lease_pieces", \.leasePieces, 1...1_024, "The most pieces in one origin lease."),
         count("leases_per_holder", \.leasesPerHolder, 1...64, "Full leases a reader may have at a time."),
+        amount(
+            "origin_window_ms", \.originWindowMs, 10...60_000,
+            "How much reading of a model, by the rate its origin is found to have, is leased ahead."),
+        count("origin_pieces_min", \.originPiecesMin, 1...4_096, "The fewest pieces of a model that are leased ahead."),
         count("seeds_per_model", \.seedsPerModel, 1...64, "Seeds that work on one model."),
         count(
             "replication_window", \.exposedPiecesMax, 1...65_536,
@@ -109,6 +113,13 @@ public struct SchedulingKnob: Sendable {
         amount("backoff_max_ms", \.backoffMaxMs, 10...3_600_000, "The longest wait after a failed read of the origin."),
         amount("refusal_ms", \.refusalMs, 0...3_600_000, "How long a refusal is repeated before the origin is tried."),
         count("neighbourhood_size", \.neighbourhoodSize, 1...256, "The most parents a host is given for a model."),
+        count(
+            "near_per_mille", \.nearPerMille, 0...1_000,
+            "How many of a thousand parents are in a host's own rack, where there are several."),
+        count("seed_parents", \.seedParentsMax, 1...64, "The most seeds among a host's parents."),
+        count("seed_children", \.seedChildren, 1...100_000, "About how many hosts have one seed among their parents."),
+        amount(
+            "gather_ms", \.gatherMs, 0...10_000, "How long joins and leaves are gathered before neighbourhoods are sent."),
         amount(
             "neighbourhood_ms", \.neighbourhoodMs, 10...60_000,
             "The shortest time between two rounds of neighbourhoods of a model."),

@@ -66,7 +66,7 @@ enum ImportLaw {
         "PeerService": [
             "Engine", "ControlAPI", "Identity", "RPC", "Origins", "HTTP", "TransportVerbs", "Verbs", "TransportTCP",
             "TransportLocal",
-            "Transport", "Rails", "Workers",
+            "Transport", "TLS", "Rails", "Workers",
             "Storage", "Memory", "Digests", "Swarm", "Configuration", "Observability", "System", "Artifacts",
         ],
         // Measures what the movers reach, and says what holds them back.

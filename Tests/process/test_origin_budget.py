@@ -101,7 +101,7 @@ class OriginBudget(ClusterTest):
         self.cluster.manager.stop()
         self.cluster.manager.start()
         self.assertEqual([s["name"] for s in json.loads(self.cluster.run("settings", "--json")) if s["is_set"]], ["lease_pieces"])
-        self.assertEqual(self.settings("lease_pieces=")["lease_pieces"]["value"], "4")
+        self.assertEqual(self.settings("lease_pieces=")["lease_pieces"]["value"], "16")
 
 
 if __name__ == "__main__":
