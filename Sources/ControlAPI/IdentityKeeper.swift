@@ -204,7 +204,10 @@ public final class IdentityKeeper: Sendable {
     private func renew(_ failures: Int) async throws {
         let isOver = WallClock.nowSeconds() >= validUntilUnixS
         let contents: IdentityStore.Contents
-        let manager = settings.managers[failures % Swift.max(1, settings.managers.count)]
+        guard !settings.managers.isEmpty else {
+            throw IdentityError(.unreachable, "no manager is named that could renew the certificate; give --manager")
+        }
+        let manager = settings.managers[failures % settings.managers.count]
         if isOver, let token = settings.token {
             contents = try await IdentityKeeper.join(settings, token, manager)
         } else {

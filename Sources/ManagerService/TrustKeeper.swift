@@ -55,7 +55,7 @@ final class TrustKeeper: Sendable {
     func run() async {
         while !Task.isCancelled {
             // By half its life: nobody else is asked for it, so it costs nothing.
-            try? await Task.sleep(for: .milliseconds(max(500, min(60_000, lifeS * 500))))
+            try? await Task.sleep(for: .milliseconds(max(500, min(60_000, lifeS * 125))))
             guard let now = try? Certificate(pem: held.current.certPEM),
                 WallClock.nowSeconds() * 2 >= now.notBeforeUnixS + Authority.clockSkewS + now.notAfterUnixS
             else { continue }

@@ -238,7 +238,7 @@ class Servers(ClusterTest):
         self.cluster.static_scheduler = True
         by_scheduler = self.cluster.start_peer("stranger", attached=False, MARTLET_CLUSTER_NAME="another")
         self.assert_fails(
-            by_scheduler.start_get(model.reference), CONFLICT, "serves cluster wrong-cluster-without, not .another", "set cluster.name")
+            by_scheduler.start_get(model.reference), CONFLICT, "serves cluster wrong-cluster-without-ma, not .another", "set cluster.name")
         self.assertEqual(self.cluster.origin.bytes_served(), 0)
 
     def test_rdma_demanded_and_not_there(self):

@@ -206,6 +206,10 @@ class Trust(ClusterTest):
         wait_for("every member has renewed twice", lambda: all(
             p.said().count("certificate renewed") >= 2 for p in self.cluster.processes[2:]), limit=90)
         late = self.cluster.start_peer("peer-2")
+        # Streams that began with an expired certificate are cut and come back.
+        wait_for("all are attached to the manager", lambda: self.cluster.manager.metric("martlet_manager_streams") >= 4)
+        for process in self.cluster.processes[2:]:
+            self.assertNotIn("the manager refused", process.said())
         for host in (peer, late):
             host.get(model.reference, to=self.place(host.name))
             self.assert_placed(model, self.place(host.name))

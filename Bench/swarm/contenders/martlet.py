@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import time
 import urllib.request
 
@@ -36,8 +37,10 @@ class Contestant(Contender):
     def _env(self, **more) -> dict:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MARTLET_", "HF_", "XDG_"))}
         env.update(
-            HOME=str(self.arena.directory), MARTLET_CLUSTER_NAME="bench", MARTLET_TLS_INSECURE="true",
-            MARTLET_LOG_LEVEL=self.arena.options.log_level)
+            HOME=str(self.arena.directory), MARTLET_CLUSTER_NAME="bench",
+            # Beside it lie the authority, the operators' socket and the scheduler's identity.
+            MARTLET_MANAGER_DATABASE=str(self.arena.directory / "manager.sqlite"),
+            MARTLET_IDENTITY_TOKEN_FILE=str(self.arena.directory / "token"), MARTLET_LOG_LEVEL=self.arena.options.log_level)
         env.update({f"MARTLET_{key.upper()}": str(value) for key, value in more.items()})
         for setting in self.arena.options.set:
             key, _, value = setting.partition("=")
@@ -47,7 +50,12 @@ class Contestant(Contender):
     def prepare(self, nodes, seeds):
         control, directory = self.arena.control, self.arena.directory
         manager = f"{control.address}:7600"
-        self._serve(control, "manager", METRICS, manager_listen=manager, manager_database=directory / "manager.sqlite")
+        self._serve(control, "manager", METRICS, manager_listen=manager)
+        # By the manager's Unix socket, which every network namespace of this machine reaches.
+        made = subprocess.run(
+            [self.executable(), "token", "create", "--role", "scheduler,seed,peer"], env=self._env(), capture_output=True,
+            text=True, timeout=60, check=True)
+        (directory / "token").write_text(made.stdout)
         self._serve(
             control, "scheduler", METRICS + 1, manager_addresses=manager, scheduler_name="scheduler",
             scheduler_listen=f"{control.address}:7610")
