@@ -28,7 +28,7 @@ final class FloodingSockets {
 
     private func call(
         _ descriptor: CInt, _ host: String, _ port: UInt16,
-        _ function: (CInt, UnsafePointer<sockaddr>, socklen_t) -> CInt
+        _ function: (CInt, __CONST_SOCKADDR_ARG, socklen_t) -> CInt
     ) -> CInt {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -36,7 +36,7 @@ final class FloodingSockets {
         inet_pton(AF_INET, host, &address.sin_addr)
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                function(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                function(descriptor, __CONST_SOCKADDR_ARG(__sockaddr__: $0), socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
     }
