@@ -16,7 +16,7 @@ private final class PlainConnection {
     }
 
     private func call(
-        _ host: String, _ port: UInt16, _ function: (CInt, UnsafePointer<sockaddr>, socklen_t) -> CInt
+        _ host: String, _ port: UInt16, _ function: (CInt, __CONST_SOCKADDR_ARG, socklen_t) -> CInt
     ) -> CInt {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -24,12 +24,12 @@ private final class PlainConnection {
         inet_pton(AF_INET, host, &address.sin_addr)
         return withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                function(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                function(descriptor, __CONST_SOCKADDR_ARG(__sockaddr__: $0), socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
     }
 
-    func write(_ text: String) { _ = send(descriptor, text, text.utf8.count, CInt(MSG_NOSIGNAL.rawValue)) }
+    func write(_ text: String) { _ = send(descriptor, text, text.utf8.count, CInt(MSG_NOSIGNAL)) }
 
     /// What comes until the far side closes; nil when it does not close within the limit.
     func rest() -> String? {

@@ -20,14 +20,14 @@ private final class RawConnection {
         address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
         let connected = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                connect(descriptor, __CONST_SOCKADDR_ARG(__sockaddr__: $0), socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
         guard connected == 0 else { throw Failure(errno: errno) }
     }
 
     func write(_ bytes: [UInt8]) {
-        _ = send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL.rawValue))
+        _ = send(descriptor, bytes, bytes.count, CInt(MSG_NOSIGNAL))
     }
 
     /// Reads until the far side closes; false when it does not within the limit.
@@ -54,8 +54,8 @@ private final class RawConnection {
     ])
     func aConnectionThatStopsIsClosed(_ bytes: [UInt8]) async throws {
         var options = RPCServerOptions()
-        options.handshakeTimeout = .milliseconds(500)
-        options.idleTimeout = .milliseconds(500)
+        options.handshakeTimeout = .seconds(2)
+        options.idleTimeout = .seconds(2)
         try await withEcho(options: options) { client, _, server in
             guard case .tcp(_, let port) = server.addresses[0] else { return }
             // On a thread of its own: it blocks.
@@ -69,7 +69,9 @@ private final class RawConnection {
                 }
             }
             #expect(isClosed)
-            let answer = try await client.unary(EchoV1.EchoRequest(text: "still here"), options: calm)
+            let answer = try await client.unary(
+                EchoV1.EchoRequest(text: "still here"),
+                options: RPCCallOptions(timeout: .seconds(40), waitForReady: true))
             #expect(answer.text == "still here")
         }
     }

@@ -12,7 +12,9 @@ import Testing
         for line in page?.lines ?? [] {
             for (place, word) in line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
             where place % 2 == 1 {
-                if word.hasPrefix("."), !word.contains("_"), !suite.isEmpty { found.append(suite + word) }
+                if word.hasPrefix("."), word.dropFirst().first?.isLowercase ?? false, !suite.isEmpty {
+                    found.append(suite + word)
+                }
                 guard let first = word.first, first.isUppercase,
                     word.contains("Tests."), !word.contains("/") || word.hasSuffix("Tests")
                 else {
