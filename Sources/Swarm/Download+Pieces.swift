@@ -33,7 +33,8 @@ extension Download {
             let isFar = parents[place].isFar
             if isFar { farAsked += parents[place].outstanding }
             if !isFar, !parents[place].isSeed, parents[place].isUp { nearUp += 1 }
-            guard parents[place].mayBeAsked(settings, wantsMax: wantsMax), !isWaiting || parents[place].isNeighbour else { continue }
+            guard parents[place].mayBeAsked(settings, wantsMax: wantsMax), !isWaiting || parents[place].isNeighbour
+            else { continue }
             if isFar { far.append(place) } else { near.append(place) }
         }
         let farMax = nearUp == 0 ? Int.max : max(settings.farWantsMin, settings.farWantsMax / (1 + nearUp))

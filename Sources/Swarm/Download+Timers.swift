@@ -56,7 +56,9 @@ extension Download {
                 switch copy.state {
                 case .wanted: wantTimedOut(number, place, nowNs)
                 case .reading:
-                    drop(place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true, isSilent: true)
+                    drop(
+                        place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true,
+                        isSilent: true)
                 }
             }
         }

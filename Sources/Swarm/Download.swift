@@ -132,7 +132,8 @@ public struct Download: Sendable {
         digests = Array(repeating: nil, count: numbering.count)
         availability = Array(repeating: 0, count: numbering.count)
         missingPieces = numbering.count
-        leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
+        leastPieceBytes =
+            manifest.files.filter { $0.sizeBytes > 0 }
             .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
         mostPieceBytes = manifest.files.map { min(Int($0.layout.pieceBytes), Int($0.sizeBytes)) }.max() ?? 0
         counted.totalBytes = manifest.totalBytes

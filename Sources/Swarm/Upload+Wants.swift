@@ -12,14 +12,18 @@ extension Upload {
             }
             return
         }
-        guard !isActive(session, piece) else { return offend(session.link, "it wants pieces that it has wanted already") }
+        guard !isActive(session, piece) else {
+            return offend(session.link, "it wants pieces that it has wanted already")
+        }
         let queuedHere = queue.reduce(0) { $0 + ($1.session.link == session.link ? 1 : 0) }
         guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax, !isBehind else {
             return turnAway(session, piece)
         }
         // A slot that is free is filled from the queue at the end of this very event.
         queue.append(
-            QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + max(settings.queueWaitNs, min(2_000_000_000, 4 * serviceNs))))
+            QueuedWant(
+                session: session, piece: piece, task: task,
+                untilNs: nowNs + max(settings.queueWaitNs, min(2_000_000_000, 4 * serviceNs))))
     }
 
     /// Whether another want would wait so long that its child does better elsewhere.
