@@ -76,7 +76,7 @@ extension Schema {
             "How many pieces one origin lease covers at most.")
         /// Parents of one host.
         public static let neighbourhood = Setting.integer(
-            "scheduler.neighbourhood", "16", in: 1...64, for: .schedulers,
+            "scheduler.neighbourhood", "12", in: 1...64, for: .schedulers,
             "How many parents a host is given for a model.")
         /// Pieces leased ahead of their replication.
         public static let replicationWindow = Setting.integer(

@@ -11,7 +11,9 @@ public struct SchedulingKnob: Sendable {
     private let kind: Kind
 
     private enum Kind: Sendable {
-        case number(ClosedRange<UInt64>, @Sendable (SchedulingSettings) -> UInt64, @Sendable (inout SchedulingSettings, UInt64) -> Void)
+        case number(
+            ClosedRange<UInt64>, @Sendable (SchedulingSettings) -> UInt64,
+            @Sendable (inout SchedulingSettings, UInt64) -> Void)
         case policy
     }
 
@@ -65,7 +67,8 @@ public struct SchedulingKnob: Sendable {
     public static func named(_ name: String) throws(Refusal) -> SchedulingKnob {
         if let known = all.first(where: { $0.name == name }) { return known }
         throw Refusal(
-            description: "there is no setting ‘\(name.prefix(64))’; there are \(all.map(\.name).joined(separator: ", "))")
+            description:
+                "there is no setting ‘\(name.prefix(64))’; there are \(all.map(\.name).joined(separator: ", "))")
     }
 
     private static func count(
@@ -78,7 +81,8 @@ public struct SchedulingKnob: Sendable {
     }
 
     private static func amount(
-        _ name: String, _ path: any WritableKeyPath<SchedulingSettings, UInt64> & Sendable, _ range: ClosedRange<UInt64>,
+        _ name: String, _ path: any WritableKeyPath<SchedulingSettings, UInt64> & Sendable,
+        _ range: ClosedRange<UInt64>,
         _ meaning: String
     ) -> SchedulingKnob {
         SchedulingKnob(
@@ -123,7 +127,8 @@ public struct SchedulingKnob: Sendable {
         count("seed_parents", \.seedParentsMax, 1...64, "The most seeds among a host's parents."),
         count("seed_children", \.seedChildren, 1...100_000, "About how many hosts have one seed among their parents."),
         amount(
-            "gather_ms", \.gatherMs, 0...10_000, "How long joins and leaves are gathered before neighbourhoods are sent."),
+            "gather_ms", \.gatherMs, 0...10_000,
+            "How long joins and leaves are gathered before neighbourhoods are sent."),
         amount(
             "neighbourhood_ms", \.neighbourhoodMs, 10...60_000,
             "The shortest time between two rounds of neighbourhoods of a model."),
@@ -137,7 +142,8 @@ public struct SchedulingKnob: Sendable {
         amount("reference_ms", \.referenceMs, 0...86_400_000, "How long the meaning of a moving reference is kept."),
         count("admissions_per_second", \.admissionsPerSecond, 1...1_000_000, "Hosts that may attach in a second."),
         count("admission_burst", \.admissionBurst, 1...1_000_000, "Hosts that may attach at once after a quiet time."),
-        count("reporting_hosts", \.reportingMax, 1...1_000_000, "Hosts whose inventories may be on their way at a time."),
+        count(
+            "reporting_hosts", \.reportingMax, 1...1_000_000, "Hosts whose inventories may be on their way at a time."),
         amount(
             "retry_after_max_ms", \.retryAfterMsMax, 100...3_600_000,
             "The longest time that a host is told to stay away when too many come."),

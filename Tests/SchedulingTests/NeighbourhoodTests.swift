@@ -34,7 +34,7 @@ import Testing
         let graph = graph(peers: 150)
         #expect(graph.count == 152)
         for (name, parents) in graph {
-            #expect(parents.count == 16, "\(name) has \(parents.count)")
+            #expect(parents.count == 12, "\(name) has \(parents.count)")
             #expect(Set(parents.map(\.host)).count == parents.count)
             if name.hasPrefix("p") {
                 #expect(parents.contains { $0.distance == 0 }, "\(name) has no parent on its machine")
