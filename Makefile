@@ -7,7 +7,7 @@
 # make check       what takes seconds: format, lint, tidiness
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: setup build debug test unit process test-rxe test-rxe-qemu test-rdma quickstart bench bench-swarm count fmt lint tidy check proto clean
+.PHONY: setup build debug test unit process test-rxe test-rxe-qemu test-rdma fuzz sanitize quickstart bench bench-swarm count fmt lint tidy check proto clean
 
 # Ours to format: what generators write is left as it is.
 SWIFT_FILES = $(shell find Package.swift Sources Tests Bench -name '*.swift' -not -path '*/Generated/*')
@@ -46,6 +46,16 @@ test-rdma: debug
 	@Tools/setup-rxe
 	swift test --skip-build --filter 'TransportTests|TransportVerbsTests|VerbsTests'
 	MARTLET_EXECUTABLE=$(CURDIR)/.build/debug/martlet python3 Tests/rdma
+
+# The long run of every parser; a crash leaves its input in fuzz-crash (Tests/Fuzz/README.md).
+fuzz: setup
+	swift build -c release --product martlet-fuzz
+	nice -n 19 .build/release/martlet-fuzz all --runs 10000000 --corpus Tests/Fuzz/corpus
+
+# Every parser under the address sanitizer, which wants more memory than the fuzzer otherwise allows.
+sanitize: setup
+	swift build --product martlet-fuzz --sanitize=address --scratch-path .build/sanitize/address
+	.build/sanitize/address/debug/martlet-fuzz all --runs 20000 --memory-mib 0 --corpus Tests/Fuzz/corpus
 
 quickstart: build
 	MARTLET_EXECUTABLE=$(CURDIR)/.build/release/martlet python3 Tests/process/quickstart.py

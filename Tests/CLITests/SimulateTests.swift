@@ -14,14 +14,14 @@ import Testing
 
     private func refusal(_ words: String...) -> String {
         let parser = CommandLineParser(commands: MartletCommandLine.commands)
-        do {
+        do throws(CommandFailure) {
             guard case .run(_, let input, _, _) = try parser.parse(["simulate"] + words) else { return "(not run)" }
             _ = try SimulationRequest(input)
             return "(accepted)"
-        } catch let failure as CommandFailure {
-            #expect(failure.code == .usage)
-            return failure.description
-        } catch { return "(another error)" }
+        } catch {
+            #expect(error.code == .usage)
+            return error.description
+        }
     }
 
     @Test func optionsDescribeAFleet() throws {

@@ -22,7 +22,7 @@ enum CurrentInput {
     static func watch() {
         set([])
         _ = path
-        for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGALRM] {
+        for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGALRM, SIGPROF] {
             signal(number) { number in
                 let file = open(CurrentInput.path, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
                 if file >= 0 {
