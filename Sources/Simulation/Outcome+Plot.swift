@@ -14,11 +14,14 @@ extension Outcome {
         var sum = 0.0
         func points(_ series: Timeline.Series, of whole: Double, isSum: Bool = false) -> [(x: Double, y: Double)] {
             sum = 0
+            // Some 120 points: finer ones show single pieces come and go.
+            let step = max(1, (last + 1) / 120)
             return [(0, 0)]
-                + (0...last).map { place in
-                    let bytes = Double(timeline.bytes[series.rawValue][place])
-                    sum = isSum ? sum + bytes : bytes
-                    let atNs = min(endNs, UInt64(place + 1) * timeline.bucketNs)
+                + stride(from: 0, through: last, by: step).map { first in
+                    let places = first...min(last, first + step - 1)
+                    let bytes = places.reduce(0) { $0 + Double(timeline.bytes[series.rawValue][$1]) }
+                    sum = isSum ? sum + bytes : bytes / Double(places.count)
+                    let atNs = min(endNs, UInt64(places.upperBound + 1) * timeline.bucketNs)
                     return (Double(atNs) / Double(endNs), whole > 0 ? min(1, sum / whole) : 0)
                 }
         }
@@ -93,9 +96,11 @@ struct Plot {
         }
         for mark in marks {
             lines.append("<path d=\"M\(x(mark.x)),\(y(1)) V\(y(0))\" stroke=\"gray\" stroke-dasharray=\"4\"/>")
-            let at = fixed(Self.left + width * mark.x - 4, 1)
+            let isLeft = mark.x < 0.2
+            let at = fixed(Self.left + width * mark.x + (isLeft ? 4 : -4), 1)
+            let anchor = isLeft ? "start" : "end"
             lines.append(
-                "<text x=\"\(at)\" y=\"\(fixed(Self.top - 4, 0))\" text-anchor=\"end\" fill=\"gray\">\(mark.name)</text>"
+                "<text x=\"\(at)\" y=\"\(fixed(Self.top - 4, 0))\" text-anchor=\"\(anchor)\" fill=\"gray\">\(mark.name)</text>"
             )
         }
         for curve in curves {
