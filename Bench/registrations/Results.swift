@@ -77,12 +77,18 @@ final class Results: Sendable {
         print("limit                \(options.rate) a second after a burst of \(options.burst)")
         print("admitted             \(state.2), the last after \(Double((state.3 - beganNs) / 1_000_000) / 1_000) s")
         print("told to come back    \(state.4) times, at most \(state.5) ms")
-        print("an admission took    p50 \(milliseconds(state.0, 0.5))  p99 \(milliseconds(state.0, 0.99))  max \(milliseconds(state.0, 1))")
-        print("since the first try  p50 \(milliseconds(state.1, 0.5))  p99 \(milliseconds(state.1, 0.99))  max \(milliseconds(state.1, 1))")
+        print(
+            "an admission took    p50 \(milliseconds(state.0, 0.5))  p99 \(milliseconds(state.0, 0.99))  max \(milliseconds(state.0, 1))"
+        )
+        print(
+            "since the first try  p50 \(milliseconds(state.1, 0.5))  p99 \(milliseconds(state.1, 0.99))  max \(milliseconds(state.1, 1))"
+        )
         print("peak memory          \(spent >> 20) MiB, \(residentBefore >> 20) MiB of it before")
         if let attached = state.7 {
             print("scheduler            \(attached.count) attached at the end, \(attached.dropped) messages dropped")
         }
-        for (reason, count) in state.6.sorted(by: { $0.value > $1.value }).prefix(5) { print("failed \(count) times: \(reason)") }
+        for (reason, count) in state.6.sorted(by: { $0.value > $1.value }).prefix(5) {
+            print("failed \(count) times: \(reason)")
+        }
     }
 }

@@ -240,9 +240,12 @@ public struct Registry: Sendable {
         let named = cluster.settings.named.merging(changes.compactMapValues { $0 }) { $1 }
             .filter { changes[$0.key] != .some(nil) }
         guard named.count <= settings.namedMax,
-            named.allSatisfy({ $0.key.utf8.count <= settings.textBytesMax && $0.value.utf8.count <= settings.textBytesMax })
+            named.allSatisfy({
+                $0.key.utf8.count <= settings.textBytesMax && $0.value.utf8.count <= settings.textBytesMax
+            })
         else {
-            let sentence = "a cluster keeps at most \(settings.namedMax) settings of \(settings.textBytesMax) bytes each"
+            let sentence =
+                "a cluster keeps at most \(settings.namedMax) settings of \(settings.textBytesMax) bytes each"
             actions.append(.refuse(RegistryFailure(.invalid, sentence)))
             return
         }

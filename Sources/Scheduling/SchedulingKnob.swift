@@ -112,10 +112,6 @@ public struct SchedulingKnob: Sendable {
             "replication_window", \.exposedPiecesMax, 1...65_536,
             "Pieces that one reader may have and nobody else while others want them."),
         count("lease_attempts", \.leaseAttemptsMax, 1...100, "Failed reads of a file in a row before it is given up."),
-        amount(
-            "origin_window_ms", \.originWindowMs, 10...60_000,
-            "How much reading of a model, by the rate of its origin, is leased ahead."),
-        count("origin_pieces_min", \.originPiecesMin, 1...1_024, "The fewest pieces of a model that are leased ahead."),
         amount("stall_ms", \.stallMs, 100...600_000, "Without progress for so long, one more lease is given."),
         amount("backoff_ms", \.backoffMs, 10...600_000, "The first wait after a failed read of the origin."),
         amount("backoff_max_ms", \.backoffMaxMs, 10...3_600_000, "The longest wait after a failed read of the origin."),
@@ -137,7 +133,8 @@ public struct SchedulingKnob: Sendable {
         amount(
             "blame_repeat_ms", \.blameRepeatMs, 100...3_600_000,
             "One host's accusation counts for two when it is repeated after so long."),
-        amount("exclusion_ms", \.exclusionMs, 1_000...3_600_000, "How long a host that was blamed enough is no parent."),
+        amount(
+            "exclusion_ms", \.exclusionMs, 1_000...3_600_000, "How long a host that was blamed enough is no parent."),
         amount("host_timeout_ms", \.graceMs, 100...600_000, "How long a lost host keeps its leases."),
         amount("reference_ms", \.referenceMs, 0...86_400_000, "How long the meaning of a moving reference is kept."),
         count("admissions_per_second", \.admissionsPerSecond, 1...1_000_000, "Hosts that may attach in a second."),

@@ -192,6 +192,7 @@ import Testing
         #expect(script.clusters["main"]?.settings.uploadSlots == 9)
         #expect(script.do_(.changeSettings(cluster: "main", ["lease_pieces": "8"])).isEmpty, "no change")
         let refused = script.do_(.changeSettings(cluster: "nowhere", ["lease_pieces": "8"]))
-        #expect(refused.contains { if case .refuse(let failure) = $0 { failure.code == .unknownCluster } else { false } })
+        #expect(
+            refused.contains { if case .refuse(let failure) = $0 { failure.code == .unknownCluster } else { false } })
     }
 }

@@ -4,7 +4,9 @@ import Testing
 @testable import Scheduling
 
 @Suite struct MoveTests {
-    private func moveHere(_ cluster: inout ScriptedCluster, _ name: String, _ model: ResolvedModel, _ leases: [HeldLease] = []) {
+    private func moveHere(
+        _ cluster: inout ScriptedCluster, _ name: String, _ model: ResolvedModel, _ leases: [HeldLease] = []
+    ) {
         cluster.do_(.moved(cluster.sessions[name]!, model.model, .here(leases)))
         cluster.join(name, model)
     }

@@ -22,7 +22,8 @@ import Testing
             let call = SchedulerClient(channel).attach(options: .timeout(.seconds(120)))
             try await call.send(
                 .hello(
-                    Wire.Hello(host: name, incarnation: 1, cluster: "main", role: role, addresses: ["tcp:127.0.0.1:1"])))
+                    Wire.Hello(host: name, incarnation: 1, cluster: "main", role: role, addresses: ["tcp:127.0.0.1:1"]))
+            )
             let answer = try await call.receive()
             switch answer?.kind {
             case .welcome:
@@ -74,7 +75,8 @@ import Testing
         let channel = try RPCChannel(to: server.address, credentials: .insecure)
         var calls = [try await BurstTests.attach("first", over: channel).call]
         for number in 0..<5 {
-            let (waits, call) = try await BurstTests.attach("seed-\(number)", role: .seed, over: channel, attemptsMax: 1)
+            let (waits, call) = try await BurstTests.attach(
+                "seed-\(number)", role: .seed, over: channel, attemptsMax: 1)
             #expect(waits == 0)
             calls.append(call)
         }
