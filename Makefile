@@ -3,10 +3,11 @@
 # make test        everything the continuous integration runs
 # make test-rxe    RDMA tests in small guests that have the real rdma_rxe driver; part of make test
 # make test-rdma   the same tests on this machine's own RDMA devices
+# make bench-swarm real processes behind slow links, against BitTorrent; needs root, 20 minutes
 # make check       what takes seconds: format, lint, tidiness
 SHELL := /bin/bash
 .DEFAULT_GOAL := build
-.PHONY: setup build debug test unit process test-rxe test-rxe-qemu test-rdma fuzz sanitize quickstart bench count fmt lint tidy check proto clean
+.PHONY: setup build debug test unit process test-rxe test-rxe-qemu test-rdma fuzz sanitize quickstart bench bench-swarm count fmt lint tidy check proto clean
 
 # Ours to format: what generators write is left as it is.
 SWIFT_FILES = $(shell find Package.swift Sources Tests Bench -name '*.swift' -not -path '*/Generated/*')
@@ -69,6 +70,11 @@ bench: setup
 	swift build -c release
 	swift run -c release --skip-build bench-digests
 	swift run -c release --skip-build bench-transport
+
+# Needs root: namespaces. Results in .build/swarm/.
+bench-swarm: build
+	@Tools/setup-bench
+	Bench/swarm/run --output .build/swarm
 
 fmt:
 	@swift format format --in-place --parallel $(SWIFT_FILES)

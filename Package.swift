@@ -44,6 +44,7 @@ let package = Package(
         shim("CDigest", libraries: ["crypto"]),
         shim("CTLS", libraries: ["ssl", "crypto"]),
         shim("CGRPC", libraries: ["grpc", "gpr"]),
+        shim("CCrypto", libraries: ["ssl", "crypto"]),
         shim("CCurl", libraries: ["curl"]),
         shim("CHTTPServer", libraries: ["microhttpd"]),
         shim("CSQLite", libraries: ["sqlite3"]),
@@ -78,9 +79,10 @@ let package = Package(
         room("Engine", ["Swarm", "Rails", "Workers", "Storage", "Memory", "Digests", "System"]),
 
         // Rim: asynchronous.
+        room("Identity", ["CCrypto", "System"]),
         room("Protobuf"),
         room("RPC", ["CGRPC", "Protobuf"]),
-        room("ControlAPI", ["RPC", "Protobuf", "Artifacts"]),
+        room("ControlAPI", ["RPC", "Protobuf", "Artifacts", "Identity", "System"]),
         room("HTTP", ["CCurl", "CHTTPServer"]),
         room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
         room("Observability", ["HTTP", "System"]),
@@ -175,6 +177,7 @@ let package = Package(
         .executableTarget(
             name: "rpc-echo", dependencies: ["EchoService"], path: "Tests/EchoProgram",
             swiftSettings: strict),
+        tests("Identity", ["Identity", "System"]),
         tests("RPC", ["RPC", "Protobuf", "ControlAPI", "EchoService", "rpc-echo"]),
         tests("Origins", ["HTTP", "Origins", "Digests", "Artifacts"]),
         tests("Configuration", ["Configuration", "Observability", "HTTP", "System"]),
@@ -186,7 +189,7 @@ let package = Package(
             ]),
         tests(
             "Services",
-            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry"]),
+            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity", "System"]),
         tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),

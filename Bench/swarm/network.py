@@ -4,9 +4,10 @@
     eth0 ── token bucket ──▶  port ── bridge ── …          what the host sends
     eth0 ◀──────────────────  port ◀─ token bucket ── …    what it receives
 
-Both directions are limited by a token bucket on the sending end of the veth pair, as a switch port and a NIC would. The bucket's burst
-(128 KiB) is more than one segmentation-offload packet, so the kernel does not cut packets in software, and little enough
-(5 ms at 200 Mbit/s) that the rate holds. What does not fit waits in a queue of 20 ms and is dropped beyond it, as in a switch.
+Both directions are limited by a token bucket on the sending end of the veth pair, as a switch port and a NIC would. The
+bucket's burst (128 KiB) is more than one segmentation-offload packet, so the kernel does not cut packets in software, and
+little enough (5 ms at 200 Mbit/s) that the rate holds. What does not fit waits in a queue of 20 ms and is dropped beyond
+it, as in a switch.
 The bridge and what has no limit cost processor time only.
 
 A namespace, like every process in it, carries the driver's process id in its name: whoever starts next removes what a driver
@@ -62,6 +63,13 @@ def check_available():
             command("ip", "netns", "del", name)
     except (RuntimeError, OSError) as error:
         raise Unavailable(f"no rate-limited namespaces here: {error}") from error
+
+
+def check_origin():
+    """Raises `Unavailable` where there is no nginx to be the origin, or no curl to measure the links."""
+    for tool in ("nginx", "curl"):
+        if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+            raise Unavailable(f"there is no `{tool}`: Tools/setup-bench")
 
 
 def bucket(mbits: float) -> list:

@@ -25,17 +25,25 @@ def wait_for(what: str, condition, limit: float = 30.0, every: float = 0.02):
 
 
 class Process:
-    """One process in a host's namespace; what it says goes to a file."""
+    """One process in a host's namespace; what it says goes to a file.
 
-    def __init__(self, host: Host, argv: list, log: pathlib.Path, env: dict = None):
+    One that is held has an open standard input until `release`.
+    """
+
+    def __init__(self, host: Host, argv: list, log: pathlib.Path, env: dict = None, hold: bool = False):
         self.host, self.argv, self.log = host, argv, log
         # The kernel kills it when the driver dies, so that not even kill -9 of the driver leaves it behind.
         words = ["setpriv", "--pdeathsig", "KILL", "nsenter", f"--net={NAMESPACES / host.namespace}", *map(str, argv)]
         with open(log, "ab") as out:
             self.popen = subprocess.Popen(
-                words, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+                words, env=env, stdin=subprocess.PIPE if hold else subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True)
         self.code = None
         self._seconds = 0.0
+
+    def release(self):
+        """Ends its standard input."""
+        self.popen.stdin.close()
 
     @property
     def pid(self) -> int:
@@ -76,8 +84,8 @@ class Processes:
     def __init__(self):
         self.all = []
 
-    def start(self, host: Host, argv: list, log: pathlib.Path, env: dict = None) -> Process:
-        process = Process(host, argv, log, env)
+    def start(self, host: Host, argv: list, log: pathlib.Path, env: dict = None, hold: bool = False) -> Process:
+        process = Process(host, argv, log, env, hold)
         self.all.append(process)
         return process
 

@@ -17,8 +17,9 @@ def line(result: dict) -> str:
         f"{head} {result['seconds']:7.2f} s  {result['ratio']:6.3f} x bound  origin {result['origin_wire_ratio']:.3f} x F "
         f"(wire) {result['origin_log']['ratio']:.3f} (log)  cpu {result['processor_seconds']:6.1f} s  "
         f"machine {machine['busy']:.0%} busy")
-    if "late_origin_bytes" in result:
-        text += f"  late: {result['late_origin_bytes']} B of the origin's link"
+    if "late_origin" in result:
+        late = result["late_origin"]
+        text += f"  late one: {late['bytes']} B of the origin in {late['requests']} requests"
     return text + (f"  {limited(machine)}" if limited(machine) else "")
 
 
@@ -41,7 +42,8 @@ def groups(whole: dict) -> dict:
 
 def table(whole: dict) -> str:
     """Medians."""
-    lines = ["", "| scenario | nodes | contender | runs | makespan ÷ bound (least … most) | origin ÷ F, wire | log | CPU s | machine busy | limit |",
+    lines = ["", "| scenario | nodes | contender | runs | makespan ÷ bound (least … most) | origin ÷ F, wire | log | CPU s "
+             "| machine busy | limit |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     for (scenario, nodes, contender, seeds), results in groups(whole).items():
         def median(pick):
@@ -55,9 +57,10 @@ def table(whole: dict) -> str:
             f"| {statistics.median(ratios):.3f} ({min(ratios):.3f} … {max(ratios):.3f}) "
             f"| {median(lambda r: r['origin_wire_ratio']):.3f} | {log} | {median(lambda r: r['processor_seconds']):.1f} "
             f"| {median(lambda r: r['machine']['busy']):.0%} | {'processors' if cpu else 'links'} |")
-        late = [result["late_origin_bytes"] for result in results if "late_origin_bytes" in result]
+        late = [result["late_origin"] for result in results if "late_origin" in result]
         if late:
-            lines.append(f"| | | | | the origin sent the late one {max(late)} B at most (frames of idle connections) | | | | | |")
+            most, link = max(one["bytes"] for one in late), max(one["link_bytes"] for one in late)
+            lines.append(f"| | | | | to the late one: {most} B at most (its link sent {link} B meanwhile) | | | | | |")
     failed = sum("error" in result for result in whole["results"])
     lines += ["", f"{whole['mebibytes']} MiB, {whole['mbits']:g} Mbit/s links, {whole['cores']} cores, "
               f"{whole['seconds']} s in all, {failed} runs failed"]
@@ -89,5 +92,6 @@ def plot(whole: dict) -> str:
                      f'height="{y(0.9) - y(middle):.1f}" fill="{colour}" opacity="0.6"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y(result["ratio"]):.1f}" r="2.5" fill="{colour}"/>' for result in results]
         for row, text in enumerate((contender, scenario, f"N = {nodes}")):
-            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16 + 13 * row}" text-anchor="middle" font-size="9">{text}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16 + 13 * row}" text-anchor="middle" font-size="9">'
+                         f'{text}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -1,5 +1,6 @@
 """What happens in a run, and what it yields."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -52,6 +53,11 @@ def bound(size: int, goodput: float, nodes: int) -> float:
     return max(size / goodput, nodes * size / (goodput + nodes * goodput))
 
 
+def sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 class Run:
     """One contender in one scenario: builds the network, measures, verifies, and leaves nothing."""
 
@@ -98,12 +104,12 @@ class Run:
         contender.prepare(nodes, seeds)
         before = processes.processor_seconds()
         with Sampler(network) as sampler:
-            ends, began, killed = self._play(contender, network, processes, nodes, seeds)
+            ends, began, killed = self._play(contender, network, processes, origin, nodes, seeds)
         # Afterwards every node's bytes are compared with the published digest: contenders need not be believed.
         survivors = [node for node in nodes if node not in killed]
-        for node in survivors:
-            with open(contender.result(node), "rb") as content:
-                if hashlib.file_digest(content, "sha256").hexdigest() != options.sha256:
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for node, digest in zip(survivors, pool.map(sha256, map(contender.result, survivors))):
+                if digest != options.sha256:
                     raise RuntimeError(f"{node.name} has other bytes than the origin")
         spent = {name: seconds - before.get(name, 0.0) for name, seconds in processes.processor_seconds().items()}
         seconds = max(ends.values()) - began
@@ -118,7 +124,7 @@ class Run:
             "machine": sampler.machine(), "ends": {name: round(end - began, 2) for name, end in ends.items()},
             "notes": {node.name: contender.notes(node) for node in survivors}, "verified": len(survivors)}
         if self.scenario == "late":
-            result["late_origin_bytes"] = self.late_origin_bytes
+            result["late_origin"] = self.late_origin
         if options.keep_course:
             result["course"] = {"hosts": names, "rows": sampler.course(names)}
         return result
@@ -127,7 +133,9 @@ class Run:
         served = origin.served()
         return {"requests": served["requests"], "ratio": round(served["bytes"] / self.options.bytes, 4)}
 
-    def _play(self, contender, network: Network, processes: Processes, nodes: list, seeds: list) -> tuple:
+    def _play(
+        self, contender, network: Network, processes: Processes, origin: Origin, nodes: list, seeds: list
+    ) -> tuple:
         """The scenario itself: when each node was done, when the clock began, and who was killed."""
         size, began, killed, ends = self.options.bytes, time.time(), [], {}
         received = {name: counts[1] for name, counts in network.counters().items()}
@@ -171,10 +179,14 @@ class Run:
             finish(early)
             time.sleep(1)
             ends.clear()
-            before, began = network.counters()["origin"][0], time.time()
+            before, link = origin.served(), network.counters()["origin"][0]
+            began = time.time()
             contender.start(late)
             finish([late])
-            self.late_origin_bytes = network.counters()["origin"][0] - before
+            self.late_origin = {
+                "bytes": origin.served()["bytes"] - before["bytes"],
+                "requests": origin.served()["requests"] - before["requests"],
+                "link_bytes": network.counters()["origin"][0] - link}
         else:
             for node in nodes:
                 contender.start(node)

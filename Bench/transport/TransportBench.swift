@@ -63,7 +63,7 @@ final class Events: Sendable {
 
         func start(_ name: String, _ memory: RegionMemory, listens: Bool, _ events: Events) throws -> RailHandle {
             let identity = LinkIdentity(host: HostID(name)!, incarnation: 1, cluster: "bench")
-            let sending = FileSending(rawValue: source) ?? .sendfile
+            let sending = FileSending(rawValue: source) ?? .auto
             let streams = streams
             let socket = path + ".sock"
             if isLocal {

@@ -27,10 +27,20 @@ struct martlet_rpc_call {
     int cancelled;
 };
 
-static void drop_log(gpr_log_func_args *args) { (void)args; }
+static _Atomic uint64_t handshake_failures;
+
+// gRPC tells of failed handshakes in its log alone.
+static void drop_log(gpr_log_func_args *args) {
+    if (args->severity == GPR_LOG_SEVERITY_ERROR && strncmp(args->message, "Handshake failed", 16) == 0) {
+        handshake_failures++;
+    }
+}
+
+uint64_t martlet_rpc_handshake_failures(void) { return handshake_failures; }
 
 void martlet_rpc_init(void) {
     if (getenv("GRPC_VERBOSITY") == NULL) gpr_set_log_function(drop_log);
+    setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1);
     grpc_init();
 }
 
@@ -282,6 +292,19 @@ void martlet_rpc_peer_names(martlet_rpc_call *call, void *context,
     grpc_auth_context_release(auth);
 }
 
+void martlet_rpc_peer_certificate(martlet_rpc_call *call, void *context,
+                                  void (*visit)(void *context, const char *pem, size_t count)) {
+    grpc_auth_context *auth = grpc_call_auth_context(call->call);
+    if (auth == NULL) return;
+    if (grpc_auth_context_peer_is_authenticated(auth)) {
+        grpc_auth_property_iterator found =
+            grpc_auth_context_find_properties_by_name(auth, GRPC_X509_PEM_CERT_PROPERTY_NAME);
+        const grpc_auth_property *pem = grpc_auth_property_iterator_next(&found);
+        if (pem != NULL) visit(context, pem->value, pem->value_length);
+    }
+    grpc_auth_context_release(auth);
+}
+
 // Arguments and credentials
 
 grpc_arg martlet_rpc_integer_argument(const char *key, int value) {
@@ -305,6 +328,23 @@ grpc_server_credentials *martlet_rpc_server_tls(const char *ca, const char *cert
                                                  ca == NULL ? GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE
                                                             : GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
                                                  NULL);
+}
+
+grpc_server_credentials *martlet_rpc_rotating_server_tls(
+    int requires,
+    grpc_ssl_certificate_config_reload_status (*fetch)(void *context, grpc_ssl_server_certificate_config **config),
+    void *context) {
+    grpc_ssl_server_credentials_options *options = grpc_ssl_server_credentials_create_options_using_config_fetcher(
+        requires ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                 : GRPC_SSL_REQUEST_CLIENT_CERTIFICATE_AND_VERIFY,
+        fetch, context);
+    // Takes the options over.
+    return options == NULL ? NULL : grpc_ssl_server_credentials_create_with_options(options);
+}
+
+grpc_ssl_server_certificate_config *martlet_rpc_certificate_config(const char *ca, const char *cert, const char *key) {
+    grpc_ssl_pem_key_cert_pair pair = {key, cert};
+    return grpc_ssl_server_certificate_config_create(ca, &pair, 1);
 }
 
 // Probes: gRPC tells why it cannot listen in its log only.

@@ -54,6 +54,21 @@ int martlet_socket_peer_address(int descriptor, uint8_t *address) {
     return 0;
 }
 
+int martlet_socket_is_loopback(int descriptor) {
+    struct sockaddr_storage ours = {0}, theirs = {0};
+    socklen_t ours_length = sizeof ours, theirs_length = sizeof theirs;
+    if (getpeername(descriptor, (struct sockaddr *)&theirs, &theirs_length) < 0) return -errno;
+    if (getsockname(descriptor, (struct sockaddr *)&ours, &ours_length) < 0) return -errno;
+    // Two ends with one address are one machine, whatever the address.
+    if (theirs.ss_family == AF_INET6) {
+        const struct in6_addr *address = &((struct sockaddr_in6 *)&theirs)->sin6_addr;
+        return memcmp(address, &((struct sockaddr_in6 *)&ours)->sin6_addr, sizeof *address) == 0 ||
+               IN6_IS_ADDR_LOOPBACK(address);
+    }
+    const uint32_t address = ntohl(((struct sockaddr_in *)&theirs)->sin_addr.s_addr);
+    return address == ntohl(((struct sockaddr_in *)&ours)->sin_addr.s_addr) || address >> 24 == 127;
+}
+
 int martlet_socket_pending_error(int descriptor) {
     int error = 0;
     socklen_t length = sizeof error;

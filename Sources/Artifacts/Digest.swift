@@ -35,6 +35,9 @@ public struct Digest: Hashable, Sendable, CustomStringConvertible {
     private let word2: UInt64
     private let word3: UInt64
 
+    /// The first eight bytes of a digest are as good a hash as any: a set of digests that agree in them is out of reach.
+    public func hash(into hasher: inout Hasher) { hasher.combine(word0) }
+
     /// Makes a digest from its bytes; nil unless there are exactly `algorithm.byteCount` of them.
     public init?(_ algorithm: Algorithm, bytes: some Collection<UInt8>) {
         guard bytes.count == algorithm.byteCount else { return nil }

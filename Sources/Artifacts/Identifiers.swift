@@ -69,6 +69,7 @@ public struct FileIndex: Hashable, Sendable, Comparable, CustomStringConvertible
     /// The place.
     public let value: UInt32
     /// Wraps a place.
+    @inlinable
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
     /// Ordered by place.
     public static func < (left: FileIndex, right: FileIndex) -> Bool { left.value < right.value }
@@ -81,6 +82,7 @@ public struct PieceIndex: Hashable, Sendable, Comparable, CustomStringConvertibl
     /// The place.
     public let value: UInt32
     /// Wraps a place.
+    @inlinable
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
     /// Ordered by place.
     public static func < (left: PieceIndex, right: PieceIndex) -> Bool { left.value < right.value }

@@ -1,7 +1,9 @@
 /// How a file is cut into pieces: a function of its size alone, so that every host cuts alike.
 ///
-/// Pieces are 4 MiB up to files of 2 GiB, 8 MiB up to 16 GiB and 16 MiB above: a file of weights then has
-/// hundreds of pieces (enough for a swarm to pipeline) and a terabyte still has few enough to announce.
+/// Pieces are 1 MiB up to files of 1 GiB, 4 MiB up to 2 GiB, 8 MiB up to 16 GiB and 16 MiB above: a file of weights
+/// then has hundreds of pieces and a terabyte still has few enough to announce. A swarm needs about as many rounds as
+/// there are pieces and a few more, so the fewer pieces, the dearer those few: 512 MiB over 25 MB/s links to 16 hosts
+/// took 1.20 of the bound with pieces of 4 MiB and 1.10 with 1 MiB (`martlet simulate`).
 /// The last piece may be shorter; an empty file has no piece.
 public struct PieceLayout: Hashable, Sendable {
     /// The file's size.
@@ -16,6 +18,7 @@ public struct PieceLayout: Hashable, Sendable {
         self.fileBytes = fileBytes
         let mebibyte: UInt64 = 1 << 20
         switch fileBytes {
+        case ...(1024 * mebibyte): pieceBytes = UInt32(mebibyte)
         case ...(2048 * mebibyte): pieceBytes = UInt32(4 * mebibyte)
         case ...(16384 * mebibyte): pieceBytes = UInt32(8 * mebibyte)
         default: pieceBytes = UInt32(Limits.pieceBytesMax)

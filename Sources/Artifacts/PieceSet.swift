@@ -5,8 +5,9 @@ public struct PieceSet: Hashable, Sendable {
     /// How many pieces the file has; members are below it.
     public let capacity: Int
     /// How many pieces are in the set.
-    public private(set) var count: Int
-    private var words: [UInt64]
+    public internal(set) var count: Int
+    @usableFromInline
+    var words: [UInt64]
 
     /// An empty set for a file of `capacity` pieces.
     public init(capacity: Int) {
@@ -41,6 +42,7 @@ public struct PieceSet: Hashable, Sendable {
     }
 
     /// Whether the piece is in the set; false beyond the capacity.
+    @inlinable
     public func contains(_ piece: PieceIndex) -> Bool {
         let place = Int(piece.value)
         return place < capacity && words[place >> 6] & (1 << UInt64(place & 63)) != 0

@@ -20,6 +20,12 @@ public final class BenchMemory: Sendable {
         let granule = SharedMemory.hugePageBytes
         let rounded = (lengthBytes + granule - 1) / granule * granule
         self.lengthBytes = rounded
+        if let available = MachineMemory.availableBytes(), UInt64(rounded) > available / 4 * 3 {
+            throw BenchError(
+                .impossible,
+                "\(rounded >> 20) MiB of memory are more than three quarters of what is free (\(available >> 20) MiB); give a "
+                    + "smaller --memory")
+        }
         do throws(Errno) {
             let memory = try SharedMemory(name: "bench", lengthBytes: rounded, pages: pages)
             if let node { try memory.bind(toNode: node) }

@@ -25,6 +25,9 @@ public struct BenchResult: Sendable {
     public var copiesPerByte = 0.0
     /// Packets sent again.
     public var retransmitted: UInt64 = 0
+    /// Of the time of the source's TCP connections, the share in which something was waiting to be sent, in which the reader's
+    /// window was full, and in which the source's own buffer was too small: what tcp(7) counts.
+    public var sender = (busy: 0.0, windowLimited: 0.0, bufferLimited: 0.0)
     /// What the RDMA device counted meanwhile: its changed counters.
     public var deviceCounters: [String: UInt64] = [:]
     /// Whether the rate was steady before the first repetition.
@@ -132,6 +135,13 @@ public struct BenchReport: Sendable {
                 .object([("reading", .number(result.syscallsReading)), ("serving", .number(result.syscallsServing))])
             ),
             ("copiesPerByte", .number(result.copiesPerByte)), ("retransmittedPackets", .unsigned(result.retransmitted)),
+            (
+                "senderShares",
+                .object([
+                    ("busy", .number(result.sender.busy)), ("windowLimited", .number(result.sender.windowLimited)),
+                    ("bufferLimited", .number(result.sender.bufferLimited)),
+                ])
+            ),
             (
                 "deviceCounters",
                 .object(result.deviceCounters.sorted { $0.key < $1.key }.map { ($0.key, .unsigned($0.value)) })

@@ -1,3 +1,4 @@
+import System
 import Transport
 
 /// What holds a path back, as a word for programs and a sentence for people.
@@ -67,6 +68,13 @@ public struct Observation: Sendable {
 
     /// Nothing observed.
     public init() {}
+
+    /// A time of the source's TCP connections as a share of theirs all.
+    func senderShare(_ us: KeyPath<TCPState, UInt64>) -> Double {
+        let connections = Double(max(serving.tcp.connections, 1))
+        return serving.atNs == 0
+            ? 0 : min(1, Double(serving.tcp[keyPath: us]) * 1000 / Double(serving.atNs) / connections)
+    }
 }
 
 /// Says in words what bounds a path: the strongest first.
@@ -104,7 +112,7 @@ public enum Verdict {
             return Finding(
                 .lineRate, "the port: \(percent(seen.bytesPerSecond / line)) of its rate; only more ports would help")
         }
-        let isNetworkBusy = seen.point.transport == .tcp && share(seen.serving.tcp.busyUs, seen) > 0.5
+        let isNetworkBusy = seen.point.transport == .tcp && seen.senderShare(\.busyUs) > 0.5
         let lossPerGiB = Double(seen.serving.tcp.retransmittedSegments) / max(gibibytes(seen), 1e-9)
         if isNetworkBusy, reading.run < idle, serving.run < idle, lossPerGiB > 50 {
             return Finding(
@@ -113,23 +121,32 @@ public enum Verdict {
                     + "rate limits, switch buffers, cables and duplex")
         }
         if let core = core(seen, reading, serving) { return core }
+        let isIdle = reading.run < idle && serving.run < idle
+        let isUnderWay = seen.point.depth * seen.point.links * seen.point.messageBytes > 256 << 10
+        // The source's sockets always hold bytes that nothing but the path keeps them from sending.
+        let limited = seen.senderShare(\.windowLimitedUs) + seen.senderShare(\.bufferLimitedUs)
+        let isPathFull = seen.point.transport == .tcp && seen.senderShare(\.busyUs) > 0.9 && limited < 0.2
+        if isIdle, isPathFull, isUnderWay { return network(seen) }
         if max(reading.wait, serving.wait) > 0.25 {
             return Finding(
                 .sharedProcessor,
                 "threads wait \(percent(max(reading.wait, serving.wait))) of the time for a processor that others use; "
                     + "leave the machine to the measurement, or pin others elsewhere")
         }
-        guard reading.run < idle, serving.run < idle else { return nil }
-        if seen.point.depth * seen.point.links * seen.point.messageBytes <= 256 << 10 {
+        guard isIdle else { return nil }
+        guard isUnderWay else {
             return Finding(
                 .tooFewRequests,
                 "too little under way: \(seen.point.depth * seen.point.links) requests of "
                     + "\(seen.point.messageBytes >> 10) KiB; give a larger --depth or --size")
         }
-        guard seen.point.transport != .local else { return nil }
-        return Finding(
+        return seen.point.transport == .local ? nil : network(seen)
+    }
+
+    private static func network(_ seen: Observation) -> Finding {
+        Finding(
             .network,
-            "the network: both processors are idle more than half of the time, so what is between them gives no more"
+            "the network: both processors are idle, and what is between them gives no more"
                 + (seen.limits.lineRate.map { ", although the port's rate is \(gigabits($0)) Gb/s" } ?? "")
                 + "; look for a rate limit, a slower hop or a shared link")
     }
@@ -173,8 +190,8 @@ public enum Verdict {
         guard seen.point.transport == .tcp else { return nil }
         let asked = seen.point.socketBufferBytes > 0 ? UInt64(seen.point.socketBufferBytes) : UInt64.max
         let cap = min(asked, seen.socketBufferBytesMax ?? .max)
-        let window = share(seen.serving.tcp.windowLimitedUs, seen)
-        let buffer = share(seen.serving.tcp.bufferLimitedUs, seen)
+        let window = seen.senderShare(\.windowLimitedUs)
+        let buffer = seen.senderShare(\.bufferLimitedUs)
         let isCapped = cap < 512 << 10
         let isIdle = (seen.reading.busiest?.run ?? 0) < full
         guard max(window, buffer) > 0.2, isCapped || (isIdle && window > 0.5) else { return nil }
@@ -214,9 +231,6 @@ public enum Verdict {
                 + "several runs, --links 2 or a larger --depth tell more")
     }
 
-    private static func share(_ us: UInt64, _ seen: Observation) -> Double {
-        seen.serving.atNs == 0 ? 0 : Double(us) * 1000 / Double(seen.serving.atNs)
-    }
     private static func gibibytes(_ seen: Observation) -> Double {
         seen.bytesPerSecond * Double(seen.reading.atNs) / 1e9 / Double(1 << 30)
     }

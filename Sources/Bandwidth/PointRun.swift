@@ -217,7 +217,11 @@ struct PointRun {
         result.syscallsServing = BenchResult.median(syscalls.serving)
         result.requestsPerSecond = BenchResult.median(requests)
         result.copiesPerByte = BenchResult.median(copies)
-        result.findings = Verdict.findings(observation(windows, result))
+        let seen = observation(windows, result)
+        result.sender = (
+            seen.senderShare(\.busyUs), seen.senderShare(\.windowLimitedUs), seen.senderShare(\.bufferLimitedUs)
+        )
+        result.findings = Verdict.findings(seen)
     }
 
     /// Who read and who was read; of both ways, we are said to read.
@@ -258,6 +262,7 @@ extension Usage {
             sum.processorNs += one.processorNs
             sum.syscalls += one.syscalls
             sum.receivedBytes += one.receivedBytes
+            sum.tcp.connections += one.tcp.connections
             sum.tcp.busyUs += one.tcp.busyUs
             sum.tcp.windowLimitedUs += one.tcp.windowLimitedUs
             sum.tcp.bufferLimitedUs += one.tcp.bufferLimitedUs

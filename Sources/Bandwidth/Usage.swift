@@ -92,6 +92,7 @@ extension Usage {
             "at": "\(atNs)", "cpus": "\(cpuCount)", "mss": "\(tcp.segmentBytes)", "rtt": "\(tcp.roundTripUs)",
             "busy": "\(tcp.busyUs)", "window-limited": "\(tcp.windowLimitedUs)",
             "buffer-limited": "\(tcp.bufferLimitedUs)", "tcp-retransmitted": "\(tcp.retransmittedSegments)",
+            "connections": "\(tcp.connections)",
         ]
         let busiest = threads.sorted { $0.runNs > $1.runNs }.prefix(Self.threadsMax)
         for (place, thread) in busiest.enumerated() {
@@ -111,6 +112,7 @@ extension Usage {
         atNs = try count("at")
         cpuCount = try frame.number("cpus")
         tcp.segmentBytes = try frame.number("mss")
+        tcp.connections = try frame.number("connections")
         tcp.roundTripUs = try frame.number("rtt")
         tcp.busyUs = try count("busy")
         tcp.windowLimitedUs = try count("window-limited")

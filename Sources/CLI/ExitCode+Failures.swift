@@ -1,6 +1,7 @@
 import Configuration
 import Glibc
 import HTTP
+import Identity
 import Origins
 import RPC
 import Storage
@@ -14,6 +15,14 @@ extension ExitCode {
         case let failure as CommandFailure: self = failure.code
         case is ConfigurationError: self = .usage
         case let error as RPCError: self.init(error.status)
+        case let error as IdentityError:
+            switch error.code {
+            case .malformed, .storage: self = .usage
+            case .untrusted: self = .denied
+            case .unreachable: self = .unavailable
+            case .otherCluster: self = .conflict
+            case .failed: self = .failure
+            }
         case let error as StorageError: self.init(failureCode: "\(error.code)")
         case let error as OriginError: self.init(failureCode: "\(error.code)")
         case let error as TransportError: self = error.code == .addressInUse ? .conflict : .failure

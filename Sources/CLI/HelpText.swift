@@ -17,6 +17,7 @@ enum HelpText {
 
             A cluster:
               martlet manager --listen 0.0.0.0:7600           who belongs to the cluster
+              martlet token create --role scheduler,seed,peer what the others join with: --token-file FILE, once
               martlet scheduler --manager HOST:7600           who gets pieces from whom
               martlet seed --manager HOST:7600                reads origins, once for all
               martlet peer --manager HOST:7600                on every node

@@ -7,8 +7,8 @@ import System
 /// code.
 public enum MartletCommandLine {
     static let commands: [Command] = [
-        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .settings, .simulate, .bench, .info,
-        .config, .version,
+        .get, .list, .pin, .unpin, .remove, .up, .peer, .seed, .scheduler, .manager, .token, .settings, .simulate,
+        .bench, .info, .config, .version,
     ]
 
     /// Runs the words after the program's name, and gives the process's exit code.

@@ -5,6 +5,7 @@ import Observability
 import PeerService
 import RPC
 import SchedulerService
+import System
 
 /// A way to a peer's node service: the node's own peer through its socket, or one that runs inside this command.
 struct NodeConnection: Sendable {
@@ -69,6 +70,7 @@ private struct OwnPeer: Sendable {
     private let directory: String
     private let peer: PeerServer
     private let scheduler: SchedulerServer?
+    private let credentials: MemberCredentials?
 
     static func start(_ context: CommandContext) async throws -> OwnPeer {
         let directory = try temporaryDirectory()
@@ -83,14 +85,27 @@ private struct OwnPeer: Sendable {
             let isAlone =
                 configuration[Schema.Peer.schedulers].isEmpty && configuration[Schema.Manager.addresses].isEmpty
             let quiet = context.log.atLeast(.warning)
-            let scheduler = isAlone ? try SchedulerServer.embedded(configuration, log: quiet) : nil
+            let alone =
+                isAlone
+                ? try PrivateCluster(
+                    cluster: configuration[Schema.Cluster.name], host: configuration[Schema.Peer.name],
+                    nowUnixS: WallClock.nowSeconds()) : nil
+            let own =
+                isAlone
+                ? nil
+                : try await context.join(
+                    as: .peer, host: configuration[Schema.Peer.name], listening: [], configuration: configuration)
+            let scheduler = try alone.map {
+                try SchedulerServer.embedded(configuration, credentials: $0.scheduler, log: quiet)
+            }
             let peer = try PeerServer.start(
                 configuration,
                 PeerServer.Options(
                     isSeed: isAlone, schedulers: scheduler.map { [$0.address] } ?? [], readsAnyFile: isAlone),
-                credentials: isAlone ? .insecure : try context.credentials(listening: []),
+                credentials: alone?.seed ?? own?.credentials ?? .insecure,
+                revocations: own?.revocations ?? Revocations(),
                 log: quiet)
-            return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler)
+            return OwnPeer(socket: socket, directory: directory, peer: peer, scheduler: scheduler, credentials: own)
         } catch {
             rmdir(directory)
             throw error
@@ -100,6 +115,7 @@ private struct OwnPeer: Sendable {
     func stop() async {
         await peer.stop()
         await scheduler?.stop()
+        credentials?.end()
         unlink(socket)
         unlink(socket + ".pieces")
         rmdir(directory)

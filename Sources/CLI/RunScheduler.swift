@@ -3,9 +3,12 @@ import SchedulerService
 
 /// The body of `martlet scheduler`: runs until `context.stop` asks it to end.
 func runScheduler(_ context: CommandContext) async throws -> ExitCode {
-    let listen = context.configuration[Schema.Scheduler.listen]
+    let configuration = context.configuration
+    let own = try await context.join(
+        as: .scheduler, host: configuration[Schema.Scheduler.name], listening: [configuration[Schema.Scheduler.listen]])
+    defer { own.end() }
     let scheduler = try SchedulerServer.start(
-        context.configuration, credentials: try context.credentials(listening: [listen]), log: context.log)
+        configuration, credentials: own.credentials, revocations: own.revocations, log: context.log)
     _ = await context.stop.wait()
     await scheduler.stop()
     return .ok

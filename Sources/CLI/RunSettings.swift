@@ -5,21 +5,15 @@ import RPC
 
 /// The body of `martlet settings`.
 func runSettings(_ request: SettingsRequest, _ context: CommandContext) async throws -> ExitCode {
-    guard let manager = context.configuration[Schema.Manager.addresses].first else {
-        throw CommandFailure(.usage, "say where the manager is: --manager HOST:PORT")
-    }
-    let channel = try RPCChannel(
-        to: .tcp(host: manager.host, port: manager.port), credentials: try context.credentials(listening: []))
-    defer { channel.close() }
-    let client = ManagerClient(channel)
     let cluster = context.configuration[Schema.Cluster.name]
-    let options = RPCCallOptions.timeout(.seconds(10))
-    let answer: Wire.ListSettingsResponse
-    if request.changes.isEmpty {
-        answer = try await client.listSettings(Wire.ListSettingsRequest(cluster: cluster), options: options)
-    } else {
+    let answer = try await ManagerConnection.use(context) { channel in
+        let client = ManagerClient(channel)
+        let options = RPCCallOptions.timeout(.seconds(10))
+        if request.changes.isEmpty {
+            return try await client.listSettings(Wire.ListSettingsRequest(cluster: cluster), options: options)
+        }
         let changes = request.changes.map { Wire.NamedSetting(name: $0.name, value: $0.value) }
-        answer = try await client.changeSettings(
+        return try await client.changeSettings(
             Wire.ChangeSettingsRequest(cluster: cluster, changes: changes), options: options)
     }
     // After a change, what was changed is what one wants to see.

@@ -1,83 +1,18 @@
 import Glibc
 import Simulation
 
-/// What `martlet simulate` was asked for.
-struct SimulationRequest: Sendable {
-    var scenario = Scenario()
-    var svgPath: String?
-    var wantsJSON: Bool
-
-    init(_ input: Command.Input) throws(CommandFailure) {
-        wantsJSON = input.has("--json")
-        svgPath = input.values["--svg"]
-        if let count = try Self.number(input, "--nodes", 1...20_000) { scenario.peers = count }
-        if let count = try Self.number(input, "--seeds", 0...64) { scenario.seedPeers = count }
-        if let count = try Self.number(input, "--files", 1...1000) { scenario.files = count }
-        if let count = try Self.number(input, "--rack", 0...20_000) { scenario.rackHosts = count }
-        if let seed = try Self.number(input, "--seed", 0...Int.max) { scenario.seed = UInt64(seed) }
-        scenario.traced = try Self.number(input, "--trace", 0...20_000)
-        if let text = input.values["--size"] { scenario.sizeBytes = try Self.amount(text, "--size", unit: "B") }
-        if let text = input.values["--nic"] {
-            scenario.nicBytesPerSecond = try Self.amount(text, "--nic", unit: "bps") / 8
-            scenario.originBytesPerSecond = scenario.nicBytesPerSecond
-        }
-        if let text = input.values["--origin"] {
-            scenario.originBytesPerSecond = try Self.amount(text, "--origin", unit: "bps") / 8
-        }
-        if let text = input.values["--uplink"] {
-            guard text.hasSuffix(":1"), let factor = Int(text.dropLast(2)), (1...1000).contains(factor) else {
-                throw CommandFailure(.usage, "--uplink \(text): write it as 4:1")
-            }
-            scenario.oversubscription = factor
-        }
-        if let text = input.values["--workload"] {
-            guard let workload = Scenario.Workload(rawValue: text) else {
-                let names = Scenario.Workload.allCases.map(\.rawValue).joined(separator: ", ")
-                throw CommandFailure(.usage, "--workload \(text): it is one of \(names)")
-            }
-            scenario.workload = workload
-        }
-        if let text = input.values["--faults"] {
-            guard let faults = FaultPlan(text) else {
-                throw CommandFailure(.usage, "--faults \(text): write faults as crash=2,slow=1; see --help for them")
-            }
-            scenario.faults = faults
-        }
-        guard scenario.sizeBytes >= UInt64(scenario.files), scenario.sizeBytes <= 100_000_000_000_000,
-            scenario.nicBytesPerSecond >= 1000, scenario.originBytesPerSecond >= 1000
-        else {
-            throw CommandFailure(.usage, "rates are at least 8kbps, and a model has a byte a file, at most 100TB")
-        }
-    }
-
-    private static func number(
-        _ input: Command.Input, _ name: String, _ range: ClosedRange<Int>
-    ) throws(CommandFailure) -> Int? {
-        guard let text = input.values[name] else { return nil }
-        guard let number = Int(text), range.contains(number) else {
-            throw CommandFailure(
-                .usage, "\(name) \(text): a number from \(range.lowerBound) to \(range.upperBound) is due")
-        }
-        return number
-    }
-
-    /// `100GB`, `1.5TB`, `25Gbps`: decimal units.
-    private static func amount(_ text: String, _ name: String, unit: String) throws(CommandFailure) -> UInt64 {
-        let scales: [(String, Double)] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1)]
-        for (prefix, scale) in scales where text.hasSuffix(prefix + unit) {
-            guard let number = Double(text.dropLast((prefix + unit).count)), number > 0, number * scale < 1e18 else {
-                break
-            }
-            return UInt64(number * scale)
-        }
-        throw CommandFailure(.usage, "\(name) \(text): write it as 100G\(unit)")
+/// Runs what was asked for on this thread, which nothing else in the process waits for, and prints how it went.
+func runSimulation(_ request: SimulationRequest, _ context: CommandContext) throws -> ExitCode {
+    switch request.extent {
+    case .once: try runOnce(request, context)
+    case .runs(let count): runSeeds(request, count, context)
+    case .scale(let sizes): try runScale(request, sizes, context)
     }
 }
 
-/// Runs it on this thread, which nothing else in the process waits for, and prints how it went.
-func runSimulation(_ request: SimulationRequest, _ context: CommandContext) throws -> ExitCode {
+private func runOnce(_ request: SimulationRequest, _ context: CommandContext) throws -> ExitCode {
     let startNs = processorTimeNs()
-    let outcome = Fleet(request.scenario, processorNs: processorTimeNs).run()
+    let outcome = Fleet(request.scenario, processorNs: processorTimeNs).run { context.stop.isRequested }
     let seconds = Double(processorTimeNs() - startNs) / 1e9
     for line in outcome.trace { context.console.print(line) }
     if request.wantsJSON {
@@ -86,9 +21,68 @@ func runSimulation(_ request: SimulationRequest, _ context: CommandContext) thro
         for line in outcome.summary { context.console.print(line) }
     }
     let scheduler = Double(outcome.schedulerProcessorNs) / 1e9
-    context.console.note("processor time: \(seconds) s, of which the scheduler \(scheduler) s")
+    let each = 1e6 / Double(max(outcome.transfers, 1))
+    context.console.note(
+        "processor time: \(fixed(seconds, 3)) s, \(fixed(seconds * each, 2)) us a piece and peer; of which the "
+            + "scheduler \(fixed(scheduler, 3)) s, \(fixed(scheduler * 1e6 / Double(max(request.scenario.peers, 1)), 1)) "
+            + "us a peer")
     if let path = request.svgPath { try write(outcome.svg, to: path) }
-    return outcome.violations.isEmpty ? .ok : .verificationFailed
+    return exitCode(of: outcome, context)
+}
+
+private func exitCode(of outcome: Outcome, _ context: CommandContext) -> ExitCode {
+    if !outcome.violations.isEmpty { return .verificationFailed }
+    return outcome.isCutShort ? context.stop.reason?.exitCode ?? .interrupted : .ok
+}
+
+/// One run for each seed; says which failed and how to have each again.
+private func runSeeds(_ request: SimulationRequest, _ count: Int, _ context: CommandContext) -> ExitCode {
+    var failed: [UInt64] = []
+    var (done, events) = (0, UInt64(0))
+    for seed in request.scenario.seed..<request.scenario.seed + UInt64(count) {
+        let scenario = request.scenario(ofSeed: seed)
+        let outcome = Fleet(scenario).run { context.stop.isRequested }
+        if outcome.isCutShort { break }
+        done += 1
+        events += outcome.events
+        guard let first = outcome.violations.first else { continue }
+        failed.append(seed)
+        if !request.wantsJSON {
+            context.console.print("\(first)\n  \(request.command(ofSeed: seed))")
+        }
+    }
+    if request.wantsJSON {
+        let seeds = failed.map { "\($0)" }.joined(separator: ",")
+        context.console.print("{\"runs\":\(done),\"events\":\(events),\"failed_seeds\":[\(seeds)]}")
+    } else {
+        context.console.print("\(done) runs, \(events) events, \(failed.count) failed")
+    }
+    if !failed.isEmpty { return .verificationFailed }
+    return done < count ? context.stop.reason?.exitCode ?? .interrupted : .ok
+}
+
+/// One run for each size, and what the scheduler cost in each.
+private func runScale(_ request: SimulationRequest, _ sizes: [Int], _ context: CommandContext) throws -> ExitCode {
+    var rows: [ScaleRow] = []
+    var code = ExitCode.ok
+    if !request.wantsJSON { context.console.print(ScaleRow.heading) }
+    for size in sizes {
+        var scenario = request.scenario
+        scenario.peers = size
+        let startNs = processorTimeNs()
+        let outcome = Fleet(scenario, processorNs: processorTimeNs).run { context.stop.isRequested }
+        code = exitCode(of: outcome, context)
+        for violation in outcome.violations { context.console.note("\(size) peers: \(violation)") }
+        let row = ScaleRow(outcome, seconds: Double(processorTimeNs() - startNs) / 1e9)
+        rows.append(row)
+        if !request.wantsJSON { context.console.print(row.text) }
+        if code != .ok { break }
+    }
+    if request.wantsJSON {
+        context.console.print("[\(rows.map(\.json).joined(separator: ","))]")
+    }
+    if let path = request.svgPath { try write(ScaleRow.svg(rows), to: path) }
+    return code
 }
 
 private func write(_ text: String, to path: String) throws(CommandFailure) {

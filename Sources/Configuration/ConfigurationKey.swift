@@ -1,11 +1,11 @@
 /// The commands, as the schema names those that use a key.
 public enum CommandName: String, Sendable, Hashable, CaseIterable {
-    case manager, scheduler, seed, peer, up, get, ls, pin, unpin, rm, info, settings
+    case manager, scheduler, seed, peer, up, get, ls, pin, unpin, rm, info, settings, token
 
     /// The section whose keys make short flags: `peer.data_dir` is `--data-dir` for `martlet peer`.
     var homeSection: String {
         switch self {
-        case .manager: "manager"
+        case .manager, .token: "manager"
         case .scheduler: "scheduler"
         default: "peer"
         }
@@ -23,6 +23,8 @@ extension Set<CommandName> {
     public static let peers: Self = [.seed, .peer, .up, .get]
     /// The commands that talk to the node's peer, and the peer itself.
     public static let node: Self = [.seed, .peer, .up, .get, .ls, .pin, .unpin, .rm, .info]
+    /// The commands that join a cluster.
+    public static let joiners: Self = [.scheduler, .seed, .peer, .up, .get]
     /// The commands in which a scheduler runs.
     public static let schedulers: Self = [.scheduler, .up]
     /// The commands in which a manager runs.

@@ -10,16 +10,19 @@ public struct CredentialFiles: Hashable, Sendable {
 
 /// How a process proves who it is, and how others must: the same for all its servers and clients.
 public enum Credentials: Hashable, Sendable {
-    /// Nobody proves anything.
+    /// Nobody proves anything; on this machine alone.
     case plaintext
-    /// Both sides show a certificate of the same authority.
+    /// Both sides show a certificate of the same authority: given files.
     case mutualTLS(CredentialFiles)
+    /// The same, with certificates of the cluster's own authority, which the process gets and renews by itself.
+    case joined
 }
 
 extension Configuration {
-    /// The process's credentials, from `tls.*` and nowhere else.
+    /// The process's credentials, from `tls.*` and nowhere else: given files, else plaintext where `tls.insecure` says so,
+    /// else an identity of the cluster's own.
     ///
-    /// Refuses half a set, and listening without TLS where other machines can connect unless `tls.insecure` says so.
+    /// Refuses half a set of files, and plaintext with any address that is not loopback.
     public func credentials(listening: [NetworkAddress]) throws(ConfigurationError) -> Credentials {
         let parts = [(Schema.TLS.ca), (Schema.TLS.certificate), (Schema.TLS.key)]
         let missing = parts.filter { self[$0] == nil }
@@ -34,11 +37,13 @@ extension Configuration {
                 "\(missing.map(\.key.name).joined(separator: " and ")) is missing; mutual TLS needs tls.ca, tls.cert and tls.key"
             )
         }
-        if !self[Schema.TLS.insecure], let exposed = listening.first(where: { !$0.isLoopback }) {
+        guard self[Schema.TLS.insecure] else { return .joined }
+        let toward = self[Schema.Manager.addresses] + self[Schema.Peer.schedulers]
+        if let exposed = (listening + toward).first(where: { !$0.isLoopback }) {
             throw ConfigurationError(
                 .conflict,
-                "\(exposed) can be reached from other machines and there is no TLS; "
-                    + "give tls.ca, tls.cert and tls.key, or accept it with --tls-insecure")
+                "\(exposed) is beyond this machine, where --insecure is refused; leave it out and join with a token, "
+                    + "or give tls.ca, tls.cert and tls.key")
         }
         return .plaintext
     }

@@ -6,7 +6,7 @@ public enum Schema {
     /// Every row, in the order of `martlet config print`.
     public static let all: [ConfigurationKey] =
         Cluster.keys + Manager.keys + Scheduler.keys + Peer.keys + Origin.keys + Swarm.keys + Log.keys
-        + TLS.keys
+        + TLS.keys + Identity.keys
 
     /// The row of this name.
     public static func key(named name: String) -> ConfigurationKey? { byName[name] }
@@ -57,9 +57,27 @@ public enum Schema {
             "tls.key", for: .members, "PEM file of the certificate's private key.")
         /// Whether to do without TLS where others can listen.
         public static let insecure = Setting.flag(
-            "tls.insecure", "false", for: .members,
-            "Allow listening beyond this machine without TLS: anyone who can reach the port can then take part."
+            "tls.insecure", "false", for: .members, flag: "insecure",
+            "Do without TLS and identities, on loopback addresses alone: every process of this machine can then take part."
         )
         static let keys = [ca.key, certificate.key, key.key, insecure.key]
+    }
+
+    /// `[identity]`: how a member gets its own certificate from the cluster's manager.
+    public enum Identity {
+        /// The token's file.
+        public static let tokenFile = Setting<String?>.path(
+            "identity.token_file", for: .joiners, flag: "token-file",
+            "File with the join token that martlet token create printed; needed once, until there is a certificate.")
+        /// The token.
+        public static let token = Setting<String?>.text(
+            "identity.token", for: .joiners, secret: true,
+            "The join token itself; a file is better, since environments are inherited.")
+        /// Where key and certificate are kept.
+        public static let directory = Setting<String?>.path(
+            "identity.directory", for: .joiners,
+            "Where this server's key and certificate are kept (0700); none: identity/ROLE-NAME below its data directory."
+        )
+        static let keys = [tokenFile.key, token.key, directory.key]
     }
 }

@@ -13,18 +13,35 @@ extension Schema {
             "Where /metrics, /readyz and /livez are served; empty: nowhere.")
         /// Where the others find it.
         public static let addresses = Setting.addresses(
-            "manager.addresses", for: [.scheduler, .seed, .peer, .get, .settings], flag: "manager",
+            "manager.addresses", for: [.scheduler, .seed, .peer, .get, .settings, .token], flag: "manager",
             "Where the manager is found; none: do without (schedulers are then named by --schedulers).")
         /// Its database.
         public static let database = Setting.path(
             "manager.database",
-            .derived("<state>/manager.sqlite") { "\($0.stateDirectory)/manager.sqlite" }, for: .managers,
+            .derived("<state>/manager.sqlite") { "\($0.stateDirectory)/manager.sqlite" },
+            for: [.manager, .up, .token, .settings],
             "The SQLite file with clusters, members and catalogue.")
         /// How long a member is live without a heartbeat.
         public static let lease = Setting.duration(
             "manager.lease", "15s", inMs: 1_000...600_000, for: .managers,
             "How long a member counts as live after its last heartbeat.")
-        static let keys = [listen.key, metricsListen.key, addresses.key, database.key, lease.key]
+        /// The authority's directory.
+        public static let authority = Setting<String?>.path(
+            "manager.authority", for: .managers,
+            "The directory of the cluster's authority: key.pem, cert.pem, ca.pem, made at the first start; none: authority beside the database."
+        )
+        /// The manager's Unix socket.
+        public static let socket = Setting<String?>.path(
+            "manager.socket", for: [.manager, .up, .token, .settings],
+            "The Unix socket for this machine's operators (0600); none: manager.sock beside the database.")
+        /// How long members' certificates live.
+        public static let certificateLife = Setting.duration(
+            "manager.certificate_life", "24h", inMs: 5_000...2_592_000_000, for: .managers,
+            "How long members' certificates are valid; they are renewed at two thirds of it.")
+        static let keys = [
+            listen.key, metricsListen.key, addresses.key, database.key, lease.key, authority.key, socket.key,
+            certificateLife.key,
+        ]
     }
 
     /// `[scheduler]`
@@ -55,7 +72,7 @@ extension Schema {
             "How long a host whose stream is lost keeps its origin leases.")
         /// Pieces of one lease.
         public static let leasePieces = Setting.integer(
-            "scheduler.lease_pieces", "4", in: 1...4096, for: .schedulers,
+            "scheduler.lease_pieces", "16", in: 1...4096, for: .schedulers,
             "How many pieces one origin lease covers at most.")
         /// Parents of one host.
         public static let neighbourhood = Setting.integer(
@@ -63,7 +80,7 @@ extension Schema {
             "How many parents a host is given for a model.")
         /// Pieces leased ahead of their replication.
         public static let replicationWindow = Setting.integer(
-            "scheduler.replication_window", "16", in: 1...65_536, for: .schedulers,
+            "scheduler.replication_window", "256", in: 1...65_536, for: .schedulers,
             "How many pieces one host may have read from the origin that no other host holds yet.")
         /// Who reads origins in the cluster.
         public enum OriginPolicy: String, Sendable, CaseIterable { case auto, seeds, any, never }

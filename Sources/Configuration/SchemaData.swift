@@ -109,7 +109,7 @@ extension Schema {
             "peer.min_free", "1GiB", in: 0...1 << 60, for: .peers, "Disk space that is left free for others.")
         /// Uploads at a time.
         public static let uploadSlots = Setting.integer(
-            "peer.upload_slots", "16", in: 1...1024, for: .peers,
+            "peer.upload_slots", "8", in: 1...1024, for: .peers,
             "Pieces that other hosts may read from this one at a time.")
         /// Threads for hashing and disk.
         public static let workers = Setting.integer(

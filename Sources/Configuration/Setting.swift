@@ -46,8 +46,8 @@ extension Setting where Value == String? {
         }
     }
 
-    static func path(_ name: String, for commands: Set<CommandName>, _ doc: String) -> Self {
-        Self(name, .path, "", for: commands, doc: doc, optional: true) {
+    static func path(_ name: String, for commands: Set<CommandName>, flag: String? = nil, _ doc: String) -> Self {
+        Self(name, .path, "", for: commands, doc: doc, optional: true, flag: flag) {
             if case .text(let text) = $0 { .some(text) } else { .some(nil) }
         }
     }
@@ -121,10 +121,10 @@ extension Setting where Value == Duration {
 }
 
 extension Setting where Value == Bool {
-    static func flag(_ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, _ doc: String)
-        -> Self
-    {
-        Self(name, .flag, builtIn, for: commands, doc: doc) {
+    static func flag(
+        _ name: String, _ builtIn: BuiltInValue, for commands: Set<CommandName>, flag: String? = nil, _ doc: String
+    ) -> Self {
+        Self(name, .flag, builtIn, for: commands, doc: doc, flag: flag) {
             if case .flag(let flag) = $0 { flag } else { nil }
         }
     }

@@ -70,7 +70,7 @@ public final class ManagerMembership: Sendable {
                 wasAttached = isAttached
                 attached.withLock { $0 = false }
                 if Task.isCancelled { return }
-                if ManagerMembership.isFinal(error) { throw error }
+                if isFinal(error) { throw error }
                 if wasAttached || failures == 0 { onNote(.lost(address, error.message)) }
             }
             failures = wasAttached ? 0 : failures + 1
@@ -96,17 +96,19 @@ public final class ManagerMembership: Sendable {
         }
     }
 
-    /// Whether trying again cannot help.
-    private static func isFinal(_ error: RPCError) -> Bool {
+    /// Whether trying again cannot help. A certificate that has expired is renewed by somebody else meanwhile.
+    private func isFinal(_ error: RPCError) -> Bool {
         switch error.status {
-        case .failedPrecondition, .invalidArgument, .permissionDenied, .unauthenticated: true
+        case .failedPrecondition, .invalidArgument, .permissionDenied: true
+        case .unauthenticated: if case .rotating = settings.credentials { false } else { true }
         default: false
         }
     }
 
     private func attach(to address: RPCAddress) async throws(RPCError) {
         let channel = try RPCChannel(
-            to: address, credentials: settings.credentials, options: ControlLimits.channel)
+            to: address, credentials: settings.credentials.toward(.manager, cluster: settings.member.cluster),
+            options: ControlLimits.channel)
         defer { channel.close() }
         let call = ManagerClient(channel).attach()
         current.withLock { $0 = call }

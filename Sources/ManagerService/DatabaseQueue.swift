@@ -84,6 +84,20 @@ final class DatabaseQueue: Sendable {
         if let failure { throw failure }
     }
 
+    /// Runs statements on the queue, behind what was posted before.
+    func run<Value: Sendable>(
+        _ body: @escaping @Sendable (SQLiteConnection) throws(DatabaseError) -> Value
+    ) async throws(DatabaseError) -> Value {
+        let result = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<Value, DatabaseError>, Never>) in
+            queue.async { [self] in
+                continuation.resume(
+                    returning: Result { () throws(DatabaseError) in try body(owned.database.connection) })
+            }
+        }
+        return try result.get()
+    }
+
     /// Saves what waits, and lets go of the file.
     func close() async -> DatabaseError? {
         await withCheckedContinuation { continuation in

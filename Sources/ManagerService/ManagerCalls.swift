@@ -1,4 +1,5 @@
 import ControlAPI
+import Identity
 import Observability
 import RPC
 import Registry
@@ -6,6 +7,7 @@ import Registry
 /// Answers the manager's calls around the core.
 struct ManagerCalls: ManagerHandler {
     let core: ManagerCore
+    let gatekeeper: Gatekeeper
     let log: Logger
 
     func attach(
@@ -17,6 +19,8 @@ struct ManagerCalls: ManagerHandler {
             throw RPCError(.invalidArgument, "a member's stream begins with its registration")
         }
         let member = try Member(wire: wire)
+        try gatekeeper.check(
+            context, announces: member.key.role.asRole, host: member.key.name, cluster: member.key.cluster)
         let stream = core.attach(member)
         log.info(
             "member registered",
@@ -75,5 +79,16 @@ struct ManagerCalls: ManagerHandler {
 
     func putCluster(_ request: Wire.PutClusterRequest, context: RPCServerContext) async throws -> Wire.Cluster {
         try await core.put(request.name, ClusterSettings(wire: request.settings)).wire
+    }
+}
+
+extension MemberRole {
+    /// The role in a certificate.
+    fileprivate var asRole: Role {
+        switch self {
+        case .scheduler: .scheduler
+        case .seed: .seed
+        case .peer: .peer
+        }
     }
 }

@@ -1,11 +1,12 @@
 import Configuration
+import ControlAPI
 import Observability
 import Registry
 
 /// A manager's Prometheus figures and its readiness, read at the time of the scrape.
 enum ManagerMetrics {
     static func serve(
-        _ listen: NetworkAddress, core: ManagerCore, database: DatabaseQueue
+        _ listen: NetworkAddress, core: ManagerCore, database: DatabaseQueue, gatekeeper: Gatekeeper, trust: TrustCore?
     ) throws -> ObservabilityServer {
         let metrics = MetricsRegistry()
         metrics.collect("martlet_manager_members", "Members, by cluster, role and liveness.", kind: .gauge) {
@@ -26,6 +27,18 @@ enum ManagerMetrics {
         }
         metrics.collect("martlet_manager_database_failing", "1 while changes cannot be saved.", kind: .gauge) {
             [MetricSample(value: UInt64(database.failure == nil ? 0 : 1))]
+        }
+        gatekeeper.collect(metrics)
+        if let trust {
+            metrics.collect(
+                "martlet_manager_certificates", "Valid certificates, and those of them revoked.", kind: .gauge
+            ) {
+                let counts = trust.counts
+                return [
+                    MetricSample(labels: [("state", "valid")], value: UInt64(counts.valid - counts.revoked)),
+                    MetricSample(labels: [("state", "revoked")], value: UInt64(counts.revoked)),
+                ]
+            }
         }
         let readiness = Readiness()
         readiness.check("serving").pass()

@@ -1,5 +1,6 @@
 import Configuration
 import ControlAPI
+import Identity
 import Observability
 import RPC
 import Registry
@@ -14,7 +15,8 @@ public final class ManagerServer: Sendable {
     private let database: DatabaseQueue
     private let server: RPCServer
     private let observability: ObservabilityServer?
-    private let ticking: Task<Void, Never>
+    private let ticking: [Task<Void, Never>]
+    private let trust: TrustKeeper?
     private let log: Logger
 
     /// Where it listens, with the port that was chosen.
@@ -31,22 +33,24 @@ public final class ManagerServer: Sendable {
         try? Directory.createParent(of: configuration.database, permissions: 0o700)
         let (database, rows) = try await DatabaseQueue.open(path: configuration.database)
         do {
-            return try ManagerServer(configuration, database, rows, log)
+            let trust = try await TrustKeeper.start(configuration, database: database, log: log)
+            return try ManagerServer(configuration, database, rows, trust, log)
         } catch {
             _ = await database.close()
             throw error
         }
     }
 
-    /// The same, from the process's configuration.
+    /// The same, from the process's configuration; without credentials, with those of the cluster's own authority.
     public static func start(
-        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+        _ configuration: Configuration, credentials: RPCCredentials?, log: Logger
     ) async throws -> ManagerServer {
         try await start(ManagerConfiguration(configuration, credentials: credentials), log: log)
     }
 
     private init(
-        _ configuration: ManagerConfiguration, _ database: DatabaseQueue, _ rows: RegistryRows, _ log: Logger
+        _ configuration: ManagerConfiguration, _ database: DatabaseQueue, _ rows: RegistryRows, _ trust: TrustKeeper?,
+        _ log: Logger
     ) throws {
         let registry = Registry(
             settings: configuration.settings, clusters: rows.clusters, members: rows.members,
@@ -58,15 +62,23 @@ public final class ManagerServer: Sendable {
         {
             throw failure.rpc
         }
+        let credentials = trust?.credentials ?? configuration.credentials
+        let gatekeeper = Gatekeeper(
+            cluster: configuration.cluster, revocations: trust?.core.revocations ?? Revocations(),
+            isOpen: credentials.isInsecure, log: log)
+        var services: [RPCService] = [.manager(ManagerCalls(core: core, gatekeeper: gatekeeper, log: log))]
+        if let trust { services.append(.trust(TrustCalls(core: trust.core, gatekeeper: gatekeeper, log: log))) }
         // Before the gRPC server: this one is easily taken back.
         let observability = try configuration.metricsListen.map {
-            try ManagerMetrics.serve($0, core: core, database: database)
+            try ManagerMetrics.serve($0, core: core, database: database, gatekeeper: gatekeeper, trust: trust?.core)
         }
         do throws(RPCError) {
             server = try RPCServer.start(
-                listeners: [RPCListener(configuration.listen, credentials: configuration.credentials)],
-                services: [.manager(ManagerCalls(core: core, log: log))],
-                options: ControlLimits.server(callsMax: configuration.settings.membersMax))
+                listeners: [RPCListener(configuration.listen, credentials: credentials)]
+                    + (configuration.socket.map { [RPCListener(.unix(path: $0), credentials: .insecure)] } ?? []),
+                services: services,
+                // Each member has two streams: its membership and what it is to know of others' certificates.
+                options: ControlLimits.server(callsMax: configuration.settings.membersMax * 2, gatekeeper: gatekeeper))
         } catch {
             observability?.stop()
             throw error
@@ -75,15 +87,24 @@ public final class ManagerServer: Sendable {
         self.database = database
         self.observability = observability
         self.log = log
-        ticking = Task { await core.tick() }
+        self.trust = trust
+        ticking = [Task { await core.tick() }] + (trust.map { trust in [Task { await trust.run() }] } ?? [])
         log.info(
             "manager is up",
             ["listens": .text("\(server.addresses[0])"), "database": .text(configuration.database)])
     }
 
+    /// A token for a server that is started along with this one; throws where it has no authority of its own.
+    public func makeToken(role: Role, host: String, lifeS: Int64) async throws(RPCError) -> JoinToken {
+        guard let trust else {
+            throw RPCError(.failedPrecondition, "this manager was given its certificates, and can make none")
+        }
+        return try await trust.core.createToken(roles: [role], host: host, lifeS: lifeS, usesMax: 1).0
+    }
+
     /// Ends it: members' streams are closed, everything is saved. Takes a few seconds at most.
     public func stop() async {
-        ticking.cancel()
+        for task in ticking { task.cancel() }
         // Members' streams have no end of their own: there is nothing to wait for.
         await server.shutdown(grace: .zero)
         observability?.stop()

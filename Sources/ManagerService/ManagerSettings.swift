@@ -32,7 +32,8 @@ extension ManagerCalls {
 
     private func listing(_ name: String) throws(RPCError) -> Wire.ListSettingsResponse {
         guard let cluster = core.clusters.first(where: { $0.name == name }) else {
-            throw RPCError(.failedPrecondition, "there is no cluster ‘\(name.prefix(64))’; make it first, or name another")
+            throw RPCError(
+                .failedPrecondition, "there is no cluster ‘\(name.prefix(64))’; make it first, or name another")
         }
         var set = cluster.settings.named
         // Two settings had fields of their own before there were names.

@@ -12,7 +12,7 @@ struct RegistryRows: Sendable {
 final class RegistryDatabase {
     /// The layout of the tables; a file with a larger number was written by a newer Martlet.
     static let schemaVersion: Int64 = 2
-    private let connection: SQLiteConnection
+    let connection: SQLiteConnection
 
     /// Opens the file, checks that it is whole, and makes or upgrades the tables.
     init(path: String) throws(DatabaseError) {

@@ -22,6 +22,7 @@ struct PeerRails {
 
     private let configuration: Configuration
     private let link: LinkIdentity
+    private let security: RailSecurity
     private let placement: Placement
     private let memory: [RegionMemory]
     private let faults: FaultPlan?
@@ -29,11 +30,12 @@ struct PeerRails {
     private let log: Logger
 
     private init(
-        configuration: Configuration, link: LinkIdentity, placement: Placement, memory: [RegionMemory],
-        faults: FaultPlan?, mailbox: EngineMailbox, log: Logger
+        configuration: Configuration, link: LinkIdentity, security: RailSecurity, placement: Placement,
+        memory: [RegionMemory], faults: FaultPlan?, mailbox: EngineMailbox, log: Logger
     ) {
         self.configuration = configuration
         self.link = link
+        self.security = security
         self.placement = placement
         self.memory = memory
         self.faults = faults
@@ -45,15 +47,15 @@ struct PeerRails {
     ///
     /// - Parameter ports: the RDMA ports to use; nil for none.
     static func start(
-        _ configuration: Configuration, identity: HostIdentity, ports: RDMAPorts?, arena: Arena, placement: Placement,
-        faults: FaultPlan?, mailbox: EngineMailbox, log: Logger
+        _ configuration: Configuration, identity: HostIdentity, security: RailSecurity, ports: RDMAPorts?, arena: Arena,
+        placement: Placement, faults: FaultPlan?, mailbox: EngineMailbox, log: Logger
     ) throws -> PeerRails {
         let choice = configuration[Schema.Peer.transport]
         // Safety: the arena outlives the rails; `PeerServer.stop` shuts them down before it lets the arena go.
         let memory = [RegionMemory(base: arena.base, lengthBytes: arena.lengthBytes, backing: (arena.memfd, 0))]
         var built = PeerRails(
-            configuration: configuration, link: identity.link, placement: placement, memory: memory, faults: faults,
-            mailbox: mailbox, log: log)
+            configuration: configuration, link: identity.link, security: security, placement: placement, memory: memory,
+            faults: faults, mailbox: mailbox, log: log)
         var isComplete = false
         defer { if !isComplete { for rail in built.rails { rail.shutdown() } } }
         if let faults { log.warning("transport faults are being injected", ["plan": .text("\(faults)")]) }
@@ -109,10 +111,11 @@ struct PeerRails {
     private mutating func addRDMA(
         _ library: VerbsLibrary, _ port: VerbsPort, listen: NetworkAddress
     ) throws(TransportError) {
-        let settings = VerbsConfiguration(configuration, identity: link, port: port, listen: listen)
+        var settings = VerbsConfiguration(configuration, identity: link, port: port, listen: listen)
+        (settings.security, settings.authenticator) = (security.links, security.authenticator)
         let name = "rdma-\(port.name)"
         let finding = LeaseFinding()
-        let make: @Sendable () throws(TransportError) -> VerbsTransport = { () throws(TransportError) in
+        let make: @Sendable () throws(TransportError) -> VerbsTransport = { [settings] () throws(TransportError) in
             let transport = try VerbsTransport(settings, library: library)
             finding.note(transport)
             return transport
@@ -145,9 +148,11 @@ struct PeerRails {
     private mutating func addTCP() throws {
         let listen = configuration[Schema.Peer.listen]
         let streams = configuration[Schema.Peer.streams]
-        let link = link
+        let (link, security) = (link, security)
         let serve: @Sendable () throws(TransportError) -> TCPTransport = { () throws(TransportError) in
-            try TCPTransport(TCPConfiguration(identity: link, listen: listen.description))
+            var serving = TCPConfiguration(identity: link, listen: listen.description)
+            (serving.security, serving.authenticator) = (security.links, security.authenticator)
+            return try TCPTransport(serving)
         }
         if let faults {
             try add("tcp-serve") { () throws(TransportError) in try FaultyTransport(serve(), plan: faults) }
@@ -157,6 +162,7 @@ struct PeerRails {
         let serving = rails.count - 1
         try add("tcp-fetch") { () throws(TransportError) in
             var dialing = TCPConfiguration(identity: link)
+            (dialing.security, dialing.authenticator) = (security.links, security.authenticator)
             dialing.dataStreams = streams
             return try TCPTransport(dialing)
         }

@@ -79,12 +79,12 @@ public final class PeerServer: Sendable {
     /// before serving anything.
     public static func start(
         _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
-        log: Logger
+        revocations: Revocations = Revocations(), log: Logger
     ) throws -> PeerServer {
         var started = StartedParts()
         do {
             return try assemble(
-                configuration, options, credentials: credentials, log: log, &started)
+                configuration, options, credentials: credentials, revocations: revocations, log: log, &started)
         } catch {
             started.end()
             throw error
@@ -92,7 +92,7 @@ public final class PeerServer: Sendable {
     }
 
     private static func assemble(
-        _ configuration: Configuration, _ options: Options, credentials: RPCCredentials,
+        _ configuration: Configuration, _ options: Options, credentials: RPCCredentials, revocations: Revocations,
         log: Logger, _ started: inout StartedParts
     ) throws -> PeerServer {
         let identity = try HostIdentity(configuration)
@@ -123,7 +123,8 @@ public final class PeerServer: Sendable {
         started.add { workers.stop() }
         let blocking = BlockingPool(workers)
         let built = try PeerRails.start(
-            configuration, identity: identity, ports: ports, arena: arena, placement: placement,
+            configuration, identity: identity, security: RailSecurity(credentials, revocations: revocations),
+            ports: ports, arena: arena, placement: placement,
             faults: FaultPlan.fromEnvironment(configuration.environment), mailbox: mailbox, log: log)
         started.add { for rail in built.rails { rail.shutdown() } }
         var settings = try OriginSettings(configuration)
@@ -224,9 +225,12 @@ public final class PeerServer: Sendable {
 
     private static func listen(_ configuration: Configuration, parts: PeerParts) throws -> RPCServer {
         let path = configuration[Schema.Peer.socket]
+        let gatekeeper = Gatekeeper(cluster: parts.cluster, revocations: Revocations(), isOpen: false)
+        var options = RPCServerOptions()
+        options.admit = { gatekeeper.admit($0) }
         return try RPCServer.start(
             listeners: [RPCListener(.unix(path: path), credentials: .insecure)],
-            services: [.node(NodeService(peer: parts))], options: RPCServerOptions())
+            services: [.node(NodeService(peer: parts))], options: options)
     }
 
     private static func resolveAtOrigin(

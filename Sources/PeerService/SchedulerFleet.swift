@@ -93,7 +93,9 @@ final class SchedulerFleet: SchedulerPort {
                     known.use(addresses)
                     continue
                 }
-                let link = SchedulerLink(key, at: addresses, credentials: credentials, host: host(of: key), log: log)
+                let link = SchedulerLink(
+                    key, at: addresses, credentials: credentials.toward(.scheduler, cluster: identity.cluster),
+                    host: host(of: key), log: log)
                 state.links[key] = link
                 if state.engine != nil { state.running[key] = Task { await link.run() } }
             }
@@ -203,6 +205,7 @@ final class SchedulerFleet: SchedulerPort {
             let moved = state.withLock { $0.routing.hasMoved(model, nowNs: nowNs) }
             for link in links {
                 if let join = joinMessage(model, at: link.key, moved: moved) { link.put(.join(join)) }
+                announce(model, to: link)
             }
             return
         }
@@ -273,6 +276,20 @@ final class SchedulerFleet: SchedulerPort {
                     })
             }
             for message in messages ?? [] { link.put(.inventory(message)) }
+        }
+    }
+
+    /// Tells a scheduler what we hold of a model that we download under it: files that it shares with models of other
+    /// schedulers, who alone have heard of them. With one scheduler there is nothing it has not heard.
+    private func announce(_ model: ModelID, to link: SchedulerLink) {
+        guard listedCount > 1 else { return }
+        Task { [self] in
+            let messages = try? await blocking.run { [store] in
+                Inventory.messages(
+                    of: store, isWhole: false,
+                    concerning: { other, _ in InventoryPart(isModel: other == model, isReference: false) })
+            }
+            for message in messages ?? [] where !message.tasks.isEmpty { link.put(.inventory(message)) }
         }
     }
 

@@ -129,6 +129,18 @@ final class CallHandle: @unchecked Sendable {
         return names
     }
 
+    /// The other side's verified certificate.
+    var peerCertificate: String? {
+        var pem: String?
+        withUnsafeMutablePointer(to: &pem) { pem in
+            martlet_rpc_peer_certificate(call, pem) { context, text, count in
+                let bytes = UnsafeRawBufferPointer(start: text, count: count)
+                context?.assumingMemoryBound(to: String?.self).pointee = String(decoding: bytes, as: UTF8.self)
+            }
+        }
+        return pem
+    }
+
     private static func bytes(_ bytes: martlet_rpc_bytes) -> [UInt8] {
         [UInt8](UnsafeBufferPointer(start: bytes.bytes, count: bytes.count))
     }

@@ -16,6 +16,15 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
     /// A server that shows a certificate and asks clients for none.
     case serverTLS(certPEM: String, keyPEM: String)
 
+    /// Mutual TLS with certificates that are exchanged while it is used: connections made from then on use the new ones.
+    ///
+    /// `serverName` is the name that a client expects of the server. `admitsStrangers`: the server lets clients without a
+    /// certificate connect (never one whose certificate is wrong); what they may call is for `RPCServerOptions.admit`.
+    case rotating(RPCIdentity, serverName: String? = nil, admitsStrangers: Bool = false)
+
+    /// Whether connections prove anything.
+    public var isInsecure: Bool { self == .insecure }
+
     /// Which kind it is, without secrets.
     public var description: String {
         switch self {
@@ -23,6 +32,7 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
         case .mutualTLS: "mutual TLS"
         case .tls: "TLS (client)"
         case .serverTLS: "TLS (server)"
+        case .rotating: "mutual TLS, rotating"
         }
     }
 
@@ -32,7 +42,7 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
     /// The name that a client expects in the server's certificate, where it is not the host's.
     var serverName: String? {
         switch self {
-        case .mutualTLS(_, _, _, let serverName), .tls(_, let serverName): serverName
+        case .mutualTLS(_, _, _, let serverName), .tls(_, let serverName), .rotating(_, let serverName, _): serverName
         case .insecure, .serverTLS: nil
         }
     }
@@ -49,6 +59,9 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
         case .tls(let caPEM, _):
             try Self.check(certificates: [caPEM], key: nil)
             made = martlet_rpc_client_tls(caPEM, nil, nil)
+        case .rotating(let identity, _, _):
+            let now = identity.current
+            made = martlet_rpc_client_tls(now.caPEM, now.certPEM, now.keyPEM)
         case .serverTLS:
             throw RPCError(
                 .invalidArgument, "a client cannot use a server's TLS credentials; give it .tls or .mutualTLS"
@@ -70,6 +83,8 @@ public enum RPCCredentials: Sendable, Hashable, CustomStringConvertible, CustomD
         case .serverTLS(let certPEM, let keyPEM):
             try Self.check(certificates: [certPEM], key: keyPEM)
             made = martlet_rpc_server_tls(nil, certPEM, keyPEM)
+        case .rotating(let identity, _, let admitsStrangers):
+            made = identity.makeServerCredentials(requiresClients: !admitsStrangers)
         case .tls:
             throw RPCError(
                 .invalidArgument,

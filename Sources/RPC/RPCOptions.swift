@@ -71,6 +71,10 @@ public struct RPCServerOptions: Sendable {
     public var metadataBytesMax = 16 << 10
     /// Access of Unix sockets, as in `chmod`: by default their owner's alone.
     public var unixSocketMode: UInt32 = 0o600
+    /// Says why a call may not be made, nil when it may: asked before its handler runs, and of every running call once a
+    /// second, which it ends where the answer has changed (an expired or revoked certificate). Must not block. Nil: whoever
+    /// can connect may call.
+    public var admit: (@Sendable (RPCServerContext) -> RPCError?)?
 
     /// The defaults.
     public init() {}

@@ -12,6 +12,8 @@ public struct RPCProtoFile: Sendable, Hashable {
     let symbols: Set<String>
     /// The full names of its services.
     let serviceNames: [String]
+    /// The paths of its services' methods, e.g. `/martlet.v1.Scheduler/Attach`.
+    public let methodPaths: [String]
 
     /// A file by its descriptor in base 64. Traps when that is malformed: it is generated.
     public init(name: String, base64Descriptor: String) {
@@ -25,6 +27,9 @@ public struct RPCProtoFile: Sendable, Hashable {
         imports = contents.imports
         symbols = contents.symbols
         serviceNames = contents.services.map { "\(contents.package).\($0.name)" }
+        methodPaths = contents.services.flatMap { service in
+            service.members.map { "/\(contents.package).\(service.name)/\($0.name)" }
+        }
     }
 
     /// RFC 4648, with padding.

@@ -35,6 +35,8 @@ public final class RPCServer: Sendable {
         var server: OpaquePointer?
         var isShuttingDown = false
         var callsRunning = 0
+        /// Only where somebody asks again whether they may go on.
+        var running: [ObjectIdentifier: ServerCall] = [:]
     }
 
     /// How many calls gRPC may hand over before it is asked for more.
@@ -46,6 +48,8 @@ public final class RPCServer: Sendable {
     public let addresses: [RPCAddress]
     /// The services' states, as the health service tells them.
     public let health: RPCHealth
+    /// The methods it answers, those of health and reflection among them, as paths.
+    public var methodPaths: [String] { methods.keys.sorted() }
     private let options: RPCServerOptions
     private let methods: [String: RPCServiceMethod]
     private let state: Mutex<State>
@@ -59,6 +63,7 @@ public final class RPCServer: Sendable {
     ) throws(RPCError) -> RPCServer {
         let server = try RPCServer(listeners, services, options)
         for _ in 0..<requestsPosted { server.requestCall() }
+        if let admit = options.admit { Task { await server.askAgain(admit) } }
         return server
     }
 
@@ -196,6 +201,11 @@ public final class RPCServer: Sendable {
         guard success, let handle else { return }
         requestCall()
         let call = ServerCall(handle, messageBytesMax: options.messageBytesMax)
+        // Before anything is said of what there is.
+        if let refusal = options.admit?(call.context) {
+            call.refuse(refusal)
+            return
+        }
         guard let method = methods[call.context.method] else {
             call.refuse(RPCError(.unimplemented, "this server has no method \(call.context.method)"))
             return
@@ -203,6 +213,7 @@ public final class RPCServer: Sendable {
         let isAdmitted = state.withLock { state in
             guard !state.isShuttingDown, state.callsRunning < options.callsMax else { return false }
             state.callsRunning += 1
+            if options.admit != nil { state.running[ObjectIdentifier(call)] = call }
             return true
         }
         guard isAdmitted else {
@@ -212,12 +223,25 @@ public final class RPCServer: Sendable {
                     "this server answers \(options.callsMax) calls at once; try again later"))
             return
         }
-        call.run(method) { self.ended() }
+        call.run(method) { self.ended(call) }
     }
 
-    private func ended() {
+    /// Ends running calls that may not go on, once a second until the shutdown.
+    private func askAgain(_ admit: @Sendable (RPCServerContext) -> RPCError?) async {
+        while true {
+            try? await Task.sleep(for: .seconds(1))
+            let (isOver, running) = state.withLock { ($0.isShuttingDown, Array($0.running.values)) }
+            if isOver { return }
+            for call in running {
+                if let refusal = admit(call.context) { call.cut(refusal) }
+            }
+        }
+    }
+
+    private func ended(_ call: ServerCall) {
         let isIdle = state.withLock { state in
             state.callsRunning -= 1
+            state.running[ObjectIdentifier(call)] = nil
             return state.isShuttingDown && state.callsRunning == 0
         }
         if isIdle { idle.complete(()) }

@@ -14,6 +14,8 @@ public final class RPCServerContext: Sendable {
     public let peer: String
     /// The names in the client's certificate, checked against the authority; empty without mutual TLS.
     public let peerNames: [String]
+    /// The client's certificate as PEM, checked against the authority; nil without one.
+    public let peerCertificate: String?
     /// What the client sent before its first message.
     public let metadata: RPCMetadata
     private let handle: CallHandle
@@ -24,8 +26,12 @@ public final class RPCServerContext: Sendable {
         method = handle.path
         peer = handle.peer
         peerNames = handle.peerNames
+        peerCertificate = handle.peerCertificate
         metadata = handle.receivedMetadata(trailing: false)
     }
+
+    /// Whether the client came by a Unix socket, whose file says who may.
+    public var isLocal: Bool { peer == "unix" }
 
     /// The time left until the client's time limit; nil: it set none.
     public var timeRemaining: Duration? { handle.timeRemaining }

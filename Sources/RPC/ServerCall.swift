@@ -50,6 +50,9 @@ final class ServerCall: Sendable {
             completion: { _ in })
     }
 
+    /// Ends the call while its handler runs, which is cancelled.
+    func cut(_ error: RPCError) { handle.cancel(error.status, error.message) }
+
     /// The one request of a method that has one.
     func request<Request: ProtoMessage>() async throws(RPCError) -> Request {
         guard let bytes = try await receiver.receive() else {

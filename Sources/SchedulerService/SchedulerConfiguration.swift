@@ -1,4 +1,5 @@
 import Configuration
+import ControlAPI
 import Observability
 import RPC
 import Scheduling
@@ -17,6 +18,8 @@ public struct SchedulerConfiguration: Sendable {
     public var advertise: RPCAddress?
     /// How it proves who it is, as server and as client.
     public var credentials: RPCCredentials
+    /// Certificates not to be believed.
+    public var revocations = Revocations()
     /// Where managers are; none: it does without.
     public var managers: [RPCAddress] = []
     /// Where metrics are served; nil: nowhere.

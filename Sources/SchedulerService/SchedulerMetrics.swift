@@ -6,9 +6,10 @@ import Scheduling
 /// A scheduler's Prometheus figures and its readiness, read at the time of the scrape.
 enum SchedulerMetrics {
     static func serve(
-        _ listen: NetworkAddress, core: SchedulerCore, membership: ManagerMembership?
+        _ listen: NetworkAddress, core: SchedulerCore, membership: ManagerMembership?, gatekeeper: Gatekeeper
     ) throws -> ObservabilityServer {
         let metrics = MetricsRegistry()
+        gatekeeper.collect(metrics)
         metrics.collect("martlet_scheduler_hosts", "Hosts, by role or state.", kind: .gauge) {
             let snapshot = core.snapshot
             return [
@@ -48,10 +49,12 @@ enum SchedulerMetrics {
             $0.originShares
         }
         collectAdmission(metrics, core)
-        metrics.collect("martlet_scheduler_setting", "Settings in force that can be changed while it runs.", kind: .gauge) {
+        metrics.collect(
+            "martlet_scheduler_setting", "Settings in force that can be changed while it runs.", kind: .gauge
+        ) {
             let settings = core.settings
             return SchedulingKnob.all.map {
-                MetricSample(labels: [("name", $0.name)], value: $0.number(in: settings))
+                MetricSample(labels: [("setting", $0.name)], value: $0.number(in: settings))
             }
         }
         metrics.collect(

@@ -30,14 +30,19 @@ public final class SchedulerServer: Sendable {
 
     /// The same, from the process's configuration.
     public static func start(
-        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+        _ configuration: Configuration, credentials: RPCCredentials, revocations: Revocations = Revocations(),
+        log: Logger
     ) throws -> SchedulerServer {
-        try SchedulerServer(SchedulerConfiguration(configuration, credentials: credentials), log)
+        var own = SchedulerConfiguration(configuration, credentials: credentials)
+        own.revocations = revocations
+        return try SchedulerServer(own, log)
     }
 
     /// A scheduler for a process of its own: on a free port of this machine, without manager, metrics or learning time.
-    public static func embedded(_ configuration: Configuration, log: Logger) throws -> SchedulerServer {
-        var own = SchedulerConfiguration(configuration, credentials: .insecure)
+    public static func embedded(
+        _ configuration: Configuration, credentials: RPCCredentials, log: Logger
+    ) throws -> SchedulerServer {
+        var own = SchedulerConfiguration(configuration, credentials: credentials)
         own.listen = .tcp(host: "127.0.0.1", port: 0)
         own.advertise = nil
         own.managers = []
@@ -49,12 +54,15 @@ public final class SchedulerServer: Sendable {
     private init(_ configuration: SchedulerConfiguration, _ log: Logger) throws {
         let core = SchedulerCore(
             name: configuration.name, settings: configuration.settings, outboxMax: configuration.outboxMax)
+        let gatekeeper = Gatekeeper(
+            cluster: configuration.cluster, revocations: configuration.revocations,
+            isOpen: configuration.credentials.isInsecure, log: log)
         let streams = SchedulerStreams(
-            core: core, name: configuration.name, cluster: configuration.cluster, log: log)
+            core: core, name: configuration.name, cluster: configuration.cluster, gatekeeper: gatekeeper, log: log)
         server = try RPCServer.start(
             listeners: [RPCListener(configuration.listen, credentials: configuration.credentials)],
             services: [.scheduler(streams)],
-            options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256))
+            options: ControlLimits.server(callsMax: configuration.settings.hostsMax + 256, gatekeeper: gatekeeper))
         let server = server
         var tasks = [Task { await core.tick() }]
         let membership: ManagerMembership?
@@ -62,7 +70,7 @@ public final class SchedulerServer: Sendable {
             let address = try SchedulerServer.advertised(configuration, bound: server.addresses[0])
             membership = SchedulerServer.membership(configuration, address: address, core: core, log: log)
             observability = try configuration.metricsListen.map {
-                try SchedulerMetrics.serve($0, core: core, membership: membership)
+                try SchedulerMetrics.serve($0, core: core, membership: membership, gatekeeper: gatekeeper)
             }
         } catch {
             for task in tasks { task.cancel() }

@@ -8,6 +8,7 @@ struct SchedulerStreams: SchedulerHandler {
     let core: SchedulerCore
     let name: String
     let cluster: String
+    let gatekeeper: Gatekeeper
     let log: Logger
 
     func attach(
@@ -24,6 +25,8 @@ struct SchedulerStreams: SchedulerHandler {
             throw RPCError(.failedPrecondition, sentence)
         }
         let info = try HostInfo(wire: hello)
+        try gatekeeper.check(
+            context, announces: info.role == .seed ? .seed : .peer, host: info.host.name, cluster: hello.cluster)
         var leases: [HeldLease] = []
         for lease in hello.leases.prefix(1_024) { leases.append(try HeldLease(wire: lease)) }
         let stream: SchedulerCore.Stream

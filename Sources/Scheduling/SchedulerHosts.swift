@@ -123,7 +123,9 @@ extension Scheduler {
                 continue
             }
             var pieces = held.pieces
-            if !hosts[number]!.listed.insert(held.task).inserted, let earlier = hosts[number]!.held[held.task] {
+            // News after the report adds to it: what was kept since its snapshot has been told already.
+            let isMore = hosts[number]!.hasReported || !hosts[number]!.listed.insert(held.task).inserted
+            if isMore, let earlier = hosts[number]!.held[held.task] {
                 pieces.formUnion(earlier)
             }
             setHoldings(number, held.task, pieces)

@@ -18,7 +18,7 @@ extension Scheduler {
         }
         let all = Set(readers.map(\.number))
         var reading = readers.reduce(0) { $0 + outstanding($1.number) }
-        let window = originWindow(id)
+        let window = originWindow(id, areSeeds: readers.contains { $0.isSeed })
         guard reading < window else { return }
         // Who has read least comes first: then each reader sends an equal part of the model out.
         let ranked = readers.map { host in
@@ -41,8 +41,9 @@ extension Scheduler {
     ///
     /// That keeps the origin busy while leases are returned and given, and no more: pieces leased far ahead come late
     /// when many readers share one origin.
-    private func originWindow(_ id: ModelID) -> Int {
-        let inTime = models[id]!.originRate * Double(settings.originWindowMs) / 1000
+    private func originWindow(_ id: ModelID, areSeeds: Bool) -> Int {
+        let windowMs = areSeeds ? settings.originWindowMs : settings.originWindowMs / 5
+        let inTime = models[id]!.originRate * Double(windowMs) / 1000
         return max(settings.originPiecesMin, Int(min(inTime, 1e6)))
     }
 

@@ -137,7 +137,7 @@ extension Scheduler {
 
     /// Sees to it that what is missing of a model is read at the origin.
     mutating func plan(_ id: ModelID) {
-        guard !isLearning, !isEmbargoed(id), let model = models[id], model.refusal == nil, !model.joined.isEmpty,
+        guard !isLearning, !waitsForMove(id), let model = models[id], model.refusal == nil, !model.joined.isEmpty,
             model.unheld > 0
         else {
             return

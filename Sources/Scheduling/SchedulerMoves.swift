@@ -39,18 +39,22 @@ extension Scheduler {
     }
 
     private mutating func beginEmbargo(_ id: ModelID) {
-        let forgottenNs = nowNs - min(nowNs, Scheduler.memoryMs * 1_000_000)
-        if moves.count >= 1_024 { moves = moves.filter { $0.value > forgottenNs } }
-        if let beganNs = moves[id], beganNs > forgottenNs { return }
+        let memoryNs = Scheduler.memoryMs * 1_000_000
+        if moves.count >= 1_024 { moves = moves.filter { nowNs < $0.value + memoryNs } }
+        if let beganNs = moves[id], nowNs < beganNs + memoryNs { return }
         moves[id] = nowNs
         counters.modelsMoved += 1
-        timers.schedule(.plan(id), atNs: afterMs(settings.learningMs))
+        markDirty(id)
     }
 
-    /// Whether a model's leases have to wait because its hosts are moving.
-    func isEmbargoed(_ id: ModelID) -> Bool {
+    /// Whether a model's leases have to wait because its hosts are moving; it is planned for again when they no longer
+    /// have to.
+    mutating func waitsForMove(_ id: ModelID) -> Bool {
         guard let beganNs = moves[id] else { return false }
-        return nowNs < beganNs + settings.learningMs * 1_000_000
+        let endsNs = beganNs + settings.learningMs * 1_000_000
+        guard nowNs < endsNs else { return false }
+        timers.schedule(.plan(id), atNs: endsNs)
+        return true
     }
 }
 

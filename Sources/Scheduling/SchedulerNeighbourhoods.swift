@@ -88,7 +88,9 @@ struct ParentCircle {
     /// A host's parents, sorted by name.
     func parents(of host: HostState) -> [Parent] {
         var chosen = Choice(of: host.number, sizeMax: sizeMax)
-        if members.count <= sizeMax {
+        // Where leaving out a few would make a few too busy, nobody is left out.
+        if members.count <= sizeMax * 3 / 2 {
+            chosen = Choice(of: host.number, sizeMax: members.count)
             for member in members { chosen.add(member) }
             return chosen.parents(of: host)
         }

@@ -14,6 +14,17 @@ extension Scheduler {
         }
     }
 
+    /// Why nobody may ask an origin what a reference means; nil when somebody may, or one is missing who might. What is
+    /// known already is still said.
+    func objectionToResolving(_ reference: String) -> Failure? {
+        guard settings.originPolicy == .never else { return nil }
+        return Failure(
+            code: "policy",
+            sentence:
+                "this cluster does not know \(reference), and its policy lets nobody ask origins; set origin_policy, or use a model that the cluster holds",
+            retryable: true)
+    }
+
     /// Why nobody may ever read what is missing of a model; nil when somebody may.
     ///
     /// Without a seed a cluster whose policy names seeds alone waits: one may come. By a policy that names nobody there

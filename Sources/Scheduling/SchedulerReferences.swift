@@ -57,6 +57,10 @@ extension Scheduler {
             return
         }
         guard state.asked.count < settings.resolveAttemptsMax, let host = nextResolver(reference) else {
+            if let failure = objectionToResolving(reference) {
+                endResolve(reference, failure)
+                return
+            }
             let isNobody = state.asked.isEmpty
             let sentence =
                 isNobody

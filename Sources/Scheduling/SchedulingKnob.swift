@@ -11,7 +11,9 @@ public struct SchedulingKnob: Sendable {
     private let kind: Kind
 
     private enum Kind: Sendable {
-        case number(ClosedRange<UInt64>, @Sendable (SchedulingSettings) -> UInt64, @Sendable (inout SchedulingSettings, UInt64) -> Void)
+        case number(
+            ClosedRange<UInt64>, @Sendable (SchedulingSettings) -> UInt64,
+            @Sendable (inout SchedulingSettings, UInt64) -> Void)
         case policy
     }
 
@@ -65,7 +67,8 @@ public struct SchedulingKnob: Sendable {
     public static func named(_ name: String) throws(Refusal) -> SchedulingKnob {
         if let known = all.first(where: { $0.name == name }) { return known }
         throw Refusal(
-            description: "there is no setting ‘\(name.prefix(64))’; there are \(all.map(\.name).joined(separator: ", "))")
+            description:
+                "there is no setting ‘\(name.prefix(64))’; there are \(all.map(\.name).joined(separator: ", "))")
     }
 
     private static func count(
@@ -78,7 +81,8 @@ public struct SchedulingKnob: Sendable {
     }
 
     private static func amount(
-        _ name: String, _ path: any WritableKeyPath<SchedulingSettings, UInt64> & Sendable, _ range: ClosedRange<UInt64>,
+        _ name: String, _ path: any WritableKeyPath<SchedulingSettings, UInt64> & Sendable,
+        _ range: ClosedRange<UInt64>,
         _ meaning: String
     ) -> SchedulingKnob {
         SchedulingKnob(
@@ -99,27 +103,47 @@ public struct SchedulingKnob: Sendable {
             "Transfers from origins at a time in the whole cluster; 0: no limit."),
         count("lease_pieces", \.leasePieces, 1...1_024, "The most pieces in one origin lease."),
         count("leases_per_holder", \.leasesPerHolder, 1...64, "Full leases a reader may have at a time."),
+        amount(
+            "origin_window_ms", \.originWindowMs, 10...60_000,
+            "How much reading of a model, by the rate its origin is found to have, is leased ahead."),
+        count("origin_pieces_min", \.originPiecesMin, 1...4_096, "The fewest pieces of a model that are leased ahead."),
         count("seeds_per_model", \.seedsPerModel, 1...64, "Seeds that work on one model."),
         count(
             "replication_window", \.exposedPiecesMax, 1...65_536,
             "Pieces that one reader may have and nobody else while others want them."),
         count("lease_attempts", \.leaseAttemptsMax, 1...100, "Failed reads of a file in a row before it is given up."),
+        amount(
+            "origin_window_ms", \.originWindowMs, 10...60_000,
+            "How much reading of a model, by the rate of its origin, is leased ahead."),
+        count("origin_pieces_min", \.originPiecesMin, 1...1_024, "The fewest pieces of a model that are leased ahead."),
         amount("stall_ms", \.stallMs, 100...600_000, "Without progress for so long, one more lease is given."),
         amount("backoff_ms", \.backoffMs, 10...600_000, "The first wait after a failed read of the origin."),
         amount("backoff_max_ms", \.backoffMaxMs, 10...3_600_000, "The longest wait after a failed read of the origin."),
         amount("refusal_ms", \.refusalMs, 0...3_600_000, "How long a refusal is repeated before the origin is tried."),
         count("neighbourhood_size", \.neighbourhoodSize, 1...256, "The most parents a host is given for a model."),
+        count(
+            "near_per_mille", \.nearPerMille, 0...1_000,
+            "How many of a thousand parents are in a host's own rack, where there are several."),
+        count("seed_parents", \.seedParentsMax, 1...64, "The most seeds among a host's parents."),
+        count("seed_children", \.seedChildren, 1...100_000, "About how many hosts have one seed among their parents."),
+        amount(
+            "gather_ms", \.gatherMs, 0...10_000,
+            "How long joins and leaves are gathered before neighbourhoods are sent."),
         amount(
             "neighbourhood_ms", \.neighbourhoodMs, 10...60_000,
             "The shortest time between two rounds of neighbourhoods of a model."),
         amount("digests_ms", \.digestsMs, 0...10_000, "How long digests are gathered before they are pushed."),
         amount("blame_ms", \.blameMs, 1_000...3_600_000, "How long one accusation of a parent counts."),
+        amount(
+            "blame_repeat_ms", \.blameRepeatMs, 100...3_600_000,
+            "One host's accusation counts for two when it is repeated after so long."),
         amount("exclusion_ms", \.exclusionMs, 1_000...3_600_000, "How long a host that was blamed enough is no parent."),
         amount("host_timeout_ms", \.graceMs, 100...600_000, "How long a lost host keeps its leases."),
         amount("reference_ms", \.referenceMs, 0...86_400_000, "How long the meaning of a moving reference is kept."),
         count("admissions_per_second", \.admissionsPerSecond, 1...1_000_000, "Hosts that may attach in a second."),
         count("admission_burst", \.admissionBurst, 1...1_000_000, "Hosts that may attach at once after a quiet time."),
-        count("reporting_hosts", \.reportingMax, 1...1_000_000, "Hosts whose inventories may be on their way at a time."),
+        count(
+            "reporting_hosts", \.reportingMax, 1...1_000_000, "Hosts whose inventories may be on their way at a time."),
         amount(
             "retry_after_max_ms", \.retryAfterMsMax, 100...3_600_000,
             "The longest time that a host is told to stay away when too many come."),

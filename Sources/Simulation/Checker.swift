@@ -42,7 +42,8 @@ struct Checker {
         guard originReads[file][piece] > 1, !isAlwaysFaulty else { return }
         if let lastFaultNs, lastFaultNs >= lastReadNs[file][piece] { return }
         object(
-            "\(host.id) read piece \(piece) of file \(file) at the origin again, though nothing went wrong since", nowNs)
+            "\(host.id) read piece \(piece) of file \(file) at the origin again, though nothing went wrong since", nowNs
+        )
     }
 
     /// The most times any piece was read at the origin.

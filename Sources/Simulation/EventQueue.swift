@@ -33,7 +33,8 @@ struct EventQueue {
     /// Schedules an event; a time that has passed means at once.
     @inline(__always)
     mutating func push(
-        _ kind: Event.Kind, atNs: UInt64, _ a: some BinaryInteger, _ b: some BinaryInteger = UInt32(0), _ rest: UInt64 = 0
+        _ kind: Event.Kind, atNs: UInt64, _ a: some BinaryInteger, _ b: some BinaryInteger = UInt32(0),
+        _ rest: UInt64 = 0
     ) {
         serial += 1
         insert(

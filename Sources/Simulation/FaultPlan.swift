@@ -41,8 +41,11 @@ public struct FaultPlan: Sendable, Hashable {
     public static let words: [Word] = [
         Word(name: "crash", meaning: "peers crash and come back", count: { $0.crashes }, set: { $0.crashes = $1 }),
         Word(
-            name: "stale", meaning: "crashed peers' old messages come late", count: { $0.stale }, set: { $0.stale = $1 }),
-        Word(name: "seed-loss", meaning: "seeds are lost for good", count: { $0.seedLosses }, set: { $0.seedLosses = $1 }),
+            name: "stale", meaning: "crashed peers' old messages come late", count: { $0.stale }, set: { $0.stale = $1 }
+        ),
+        Word(
+            name: "seed-loss", meaning: "seeds are lost for good", count: { $0.seedLosses }, set: { $0.seedLosses = $1 }
+        ),
         Word(
             name: "scheduler", meaning: "the scheduler restarts", count: { $0.schedulerRestarts },
             set: { $0.schedulerRestarts = $1 }),

@@ -42,12 +42,12 @@ extension Fleet {
     func wakeDownload(_ host: Host, _ model: Int, _ life: UInt32) {
         guard host.life == life, let running = host.running[model], running.wakeNs <= nowNs else { return }
         running.wakeNs = .max
-        guard let wakeNs = running.seat.place.pointee.wakeAtNs else { return }
+        guard let wakeNs = running.seat.nextWakeNs() else { return }
         if wakeNs <= nowNs + host.aheadNs { deliver(host, life, model, .tick) } else { scheduleWake(host, running) }
     }
 
     private func scheduleWake(_ host: Host, _ running: Running) {
-        guard let itsNs = running.seat.place.pointee.wakeAtNs else { return }
+        guard let itsNs = running.seat.nextWakeNs() else { return }
         let wakeNs = max(itsNs - min(host.aheadNs, itsNs), nowNs)
         guard wakeNs < running.wakeNs else { return }
         running.wakeNs = wakeNs
@@ -230,7 +230,8 @@ extension Fleet {
         let host = hosts[Int(transfer.child)]
         let model = Int(transfer.file) / filesPerModel
         guard let running = host.running[model] else { preconditionFailure("a read outlived its download") }
-        let address = PieceAddress(file: FileIndex(Int(transfer.file) % filesPerModel), piece: PieceIndex(transfer.piece))
+        let address = PieceAddress(
+            file: FileIndex(Int(transfer.file) % filesPerModel), piece: PieceIndex(transfer.piece))
         guard transfer.parent >= 0 else { return arrivedFromOrigin(host, running, id, transfer, address) }
         let parent = hosts[Int(transfer.parent)]
         running.reads.removeFirst(UInt32(id))
@@ -241,7 +242,11 @@ extension Fleet {
                 Running.Slot(
                     file: transfer.file, piece: transfer.piece, source: .peer(parent.peer),
                     isRight: parent.conduct != .corrupting))
-            if parent.isSeed { outcome.seedBytes += UInt64(transfer.sizeBytes) } else { outcome.peerBytes += UInt64(transfer.sizeBytes) }
+            if parent.isSeed {
+                outcome.seedBytes += UInt64(transfer.sizeBytes)
+            } else {
+                outcome.peerBytes += UInt64(transfer.sizeBytes)
+            }
             outcome.timeline.add(.read, UInt64(transfer.sizeBytes), nowNs)
             if network.crossesRacks(parent.number, host.number) {
                 outcome.timeline.add(.uplink, UInt64(transfer.sizeBytes), nowNs)

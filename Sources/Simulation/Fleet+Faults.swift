@@ -117,7 +117,7 @@ extension Fleet {
         let lost = sessions.sorted { $0.key < $1.key }
         sessions = [:]
         for (session, number) in lost { loseSession(hosts[number], session) }
-        tellSchedulerSelf(.expectedHosts(hosts.reduce(0) { $0 + ($1.isAlive && !$1.isCutOff ? 1 : 0) }))
+        tellSchedulerSelf(.expectedHosts(hosts.reduce(0) { $0 + ($1.isAlive ? 1 : 0) }))
     }
 
     private func partition(_ numbers: [Int]) {

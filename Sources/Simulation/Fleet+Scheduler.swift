@@ -65,7 +65,9 @@ extension Fleet {
             tasks.append(
                 HeldTask(
                     task: entry.task, sizeBytes: entry.sizeBytes, pieces: set,
-                    digests: set.members.map { models[file / filesPerModel].digests[file % filesPerModel][Int($0.value)] }))
+                    digests: set.members.map {
+                        models[file / filesPerModel].digests[file % filesPerModel][Int($0.value)]
+                    }))
         }
         let heldModels = held.sorted().map { model in
             let range = model * filesPerModel..<(model + 1) * filesPerModel

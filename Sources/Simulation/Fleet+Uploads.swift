@@ -71,12 +71,12 @@ extension Fleet {
     func wakeUpload(_ host: Host, _ life: UInt32) {
         guard host.life == life, host.uploadWakeNs <= nowNs else { return }
         host.uploadWakeNs = .max
-        guard let wakeNs = host.upload.place.pointee.wakeAtNs else { return }
+        guard let wakeNs = host.upload.nextWakeNs() else { return }
         if wakeNs <= nowNs + host.aheadNs { deliverUpload(host, life, .tick) } else { scheduleUploadWake(host) }
     }
 
     private func scheduleUploadWake(_ host: Host) {
-        guard let itsNs = host.upload.place.pointee.wakeAtNs else { return }
+        guard let itsNs = host.upload.nextWakeNs() else { return }
         let wakeNs = max(itsNs - min(host.aheadNs, itsNs), nowNs)
         guard wakeNs < host.uploadWakeNs else { return }
         host.uploadWakeNs = wakeNs

@@ -47,7 +47,8 @@ public final class Fleet {
     ///
     /// - Parameter processorNs: a clock of processor time, which decides nothing; without it costs are not measured.
     public init(_ scenario: Scenario, processorNs: (() -> UInt64)? = nil) {
-        precondition(scenario.peers > 0 && scenario.files > 0 && scenario.models > 0, "a fleet has peers, a model files")
+        precondition(
+            scenario.peers > 0 && scenario.files > 0 && scenario.models > 0, "a fleet has peers, a model files")
         self.scenario = scenario
         self.processorNs = processorNs
         originLatencyNs = scenario.originLatencyNs
@@ -94,7 +95,7 @@ public final class Fleet {
             nowNs = event.atNs
             outcome.events += 1
             happen(event)
-            guard outcome.events & 0xFF == 0 || remaining == 0 else { continue }
+            guard outcome.events & 0xFF == 0 || remaining == 0 || nowNs > scenario.limitNs else { continue }
             if remaining == 0, isQuiet { break }
             if checker.isStalled(nowNs) || nowNs > scenario.limitNs { break }
             if outcome.events & 0xFFF == 0, isStopped() {
@@ -200,10 +201,13 @@ struct SimulatedModel {
         let entries = (0..<scenario.files).map {
             ManifestFile(
                 path: "\($0).safetensors", sizeBytes: fileBytes,
-                publishedDigest: madeDigest(base + UInt64($0), .sha256), task: TaskID(madeDigest(base + UInt64($0), .sha256)))
+                publishedDigest: madeDigest(base + UInt64($0), .sha256),
+                task: TaskID(madeDigest(base + UInt64($0), .sha256)))
         }
         guard let manifest = try? Manifest(reference: "hf://simulated/model-\(number)", revision: "1", files: entries)
-        else { preconditionFailure("\(scenario.files) files of \(fileBytes) bytes are beyond what a manifest may have") }
+        else {
+            preconditionFailure("\(scenario.files) files of \(fileBytes) bytes are beyond what a manifest may have")
+        }
         self.manifest = manifest
         id = ModelID(madeDigest(UInt64.max - 1 - UInt64(number), .sha256))
         digests = entries.indices.map { file in

@@ -20,6 +20,24 @@ final class Seat<Machine> {
     }
 }
 
+extension Seat where Machine == Download {
+    /// When it wants to wake. Through a changing access, since a reading one copies the whole machine first.
+    func nextWakeNs() -> UInt64? { place.pointee.readWakeNs() }
+}
+
+extension Seat where Machine == Upload {
+    /// See the download's.
+    func nextWakeNs() -> UInt64? { place.pointee.readWakeNs() }
+}
+
+extension Download {
+    fileprivate mutating func readWakeNs() -> UInt64? { wakeAtNs }
+}
+
+extension Upload {
+    fileprivate mutating func readWakeNs() -> UInt64? { wakeAtNs }
+}
+
 /// One download of a host, and what an interpreter would keep for it.
 final class Running {
     /// A piece that has arrived.

@@ -58,7 +58,8 @@ struct Network {
                 queues.append(Queue(bytesPerSecond: slow.contains(host) ? max(1, rate / 10) : rate))
             }
         }
-        let uplink = Double(scenario.nicBytesPerSecond) * Double(max(rackHosts, 1)) / Double(max(scenario.oversubscription, 1))
+        let uplink =
+            Double(scenario.nicBytesPerSecond) * Double(max(rackHosts, 1)) / Double(max(scenario.oversubscription, 1))
         for _ in 0..<2 * rackCount { queues.append(Queue(bytesPerSecond: max(1, uplink))) }
     }
 

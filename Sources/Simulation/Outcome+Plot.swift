@@ -8,7 +8,8 @@ extension Outcome {
         let perBucket = Double(timeline.bucketNs) / 1e9
         let nics = Double(scenario.nicBytesPerSecond) * Double(scenario.peers) * perBucket
         let hosts = scenario.peers + scenario.seedPeers
-        let racks = scenario.rackHosts > 0 && hosts > scenario.rackHosts ? Double(hosts) / Double(scenario.oversubscription) : 0
+        let racks =
+            scenario.rackHosts > 0 && hosts > scenario.rackHosts ? Double(hosts) / Double(scenario.oversubscription) : 0
         let uplinks = racks * Double(scenario.nicBytesPerSecond) * perBucket
         var sum = 0.0
         func points(_ series: Timeline.Series, of whole: Double, isSum: Bool = false) -> [(x: Double, y: Double)] {
@@ -31,7 +32,8 @@ extension Outcome {
             curves.append(Plot.Curve(name: "racks' uplinks", colour: "#cc79a7", points: points(.uplink, of: uplinks)))
         }
         curves.append(
-            Plot.Curve(name: "share kept", colour: "#0072b2", isBold: true, points: points(.kept, of: wanted, isSum: true)))
+            Plot.Curve(
+                name: "share kept", colour: "#0072b2", isBold: true, points: points(.kept, of: wanted, isSum: true)))
         let bound = min(1, Double(startNs + boundNs) / Double(endNs))
         return plot.svg(curves, marks: [(bound, "bound")], endX: Double(endNs) / 1e9, topY: "100 %")
     }
@@ -81,7 +83,8 @@ struct Plot {
             lines.append("<path d=\"M\(x(0)),\(y(share)) H\(x(1))\" stroke=\"#e0e0e0\"/>")
         }
         lines.append("<path d=\"M\(x(0)),\(y(1)) V\(y(0)) H\(x(1))\" fill=\"none\" stroke=\"black\"/>")
-        lines.append("<text x=\"\(fixed(Self.left - 6, 0))\" y=\"\(fixed(Self.top + 4, 0))\" text-anchor=\"end\">\(topY)</text>")
+        lines.append(
+            "<text x=\"\(fixed(Self.left - 6, 0))\" y=\"\(fixed(Self.top + 4, 0))\" text-anchor=\"end\">\(topY)</text>")
         lines.append("<text x=\"\(fixed(Self.left - 6, 0))\" y=\"\(y(0))\" text-anchor=\"end\">0</text>")
         let ticks = labels ?? (0...4).map { (Double($0) / 4, "\(fixed(endX * Double($0) / 4, 2)) \(axis)") }
         for (share, text) in ticks {
@@ -91,7 +94,9 @@ struct Plot {
         for mark in marks {
             lines.append("<path d=\"M\(x(mark.x)),\(y(1)) V\(y(0))\" stroke=\"gray\" stroke-dasharray=\"4\"/>")
             let at = fixed(Self.left + width * mark.x - 4, 1)
-            lines.append("<text x=\"\(at)\" y=\"\(fixed(Self.top - 4, 0))\" text-anchor=\"end\" fill=\"gray\">\(mark.name)</text>")
+            lines.append(
+                "<text x=\"\(at)\" y=\"\(fixed(Self.top - 4, 0))\" text-anchor=\"end\" fill=\"gray\">\(mark.name)</text>"
+            )
         }
         for curve in curves {
             let points = curve.points.map { "\(x($0.x)),\(y($0.y))" }.joined(separator: " ")
@@ -102,7 +107,9 @@ struct Plot {
         for (place, curve) in curves.enumerated() {
             let at = Self.left + Double(place) * width / Double(max(curves.count, 1))
             let low = Self.top + height + 44
-            lines.append("<rect x=\"\(fixed(at, 0))\" y=\"\(fixed(low - 9, 0))\" width=\"12\" height=\"10\" fill=\"\(curve.colour)\"/>")
+            lines.append(
+                "<rect x=\"\(fixed(at, 0))\" y=\"\(fixed(low - 9, 0))\" width=\"12\" height=\"10\" fill=\"\(curve.colour)\"/>"
+            )
             lines.append("<text x=\"\(fixed(at + 18, 0))\" y=\"\(fixed(low, 0))\">\(curve.name)</text>")
         }
         return (lines + ["</svg>", ""]).joined(separator: "\n")

@@ -145,7 +145,7 @@ public struct Outcome: Sendable {
 }
 
 /// A number with so many places, the same everywhere.
-func fixed(_ value: Double, _ places: Int) -> String {
+public func fixed(_ value: Double, _ places: Int) -> String {
     var scale: Double = 1
     for _ in 0..<places { scale *= 10 }
     let scaled = (value * scale).rounded()

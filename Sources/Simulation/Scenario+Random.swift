@@ -15,8 +15,8 @@ extension Scenario {
         scenario.files = 1 + generator.upTo(2)
         scenario.models = generator.upTo(7) == 0 ? 2 : 1
         let piecesMax = scenario.peers > 64 ? 12 : 40
-        scenario.sizeBytes = UInt64(scenario.files) * UInt64(4 + generator.upTo(piecesMax)) << 22
-        scenario.nicBytesPerSecond = [1_250_000_000, 125_000_000, 12_500_000_000][generator.upTo(2)]
+        scenario.sizeBytes = UInt64(scenario.files) * UInt64(4 + generator.upTo(piecesMax)) << 20
+        scenario.nicBytesPerSecond = [312_500_000, 31_250_000, 3_125_000_000][generator.upTo(2)]
         scenario.originBytesPerSecond = scenario.nicBytesPerSecond
         scenario.latencyNs = [50_000, 500_000, 20_000_000][generator.upTo(2)]
         scenario.rackHosts = [0, 2, 4, 16][generator.upTo(3)]

@@ -38,20 +38,22 @@ enum WireSize {
         case .resolved(_, _, let result):
             frame + 4 + ((try? result.get()).map { identity + manifest($0.manifest) } ?? 64)
         case .join(_, _, let its): frame + identity + manifest(its)
-        case .leave(_, _, _, let failure): frame + identity + 2 + (failure.map { text($0.code) + text($0.sentence) } ?? 0)
+        case .leave(_, _, _, let failure):
+            frame + identity + 2 + (failure.map { text($0.code) + text($0.sentence) } ?? 0)
         case .kept(_, _, let found, let digests): frame + identity + pieces(found) + 34 * digests.count
         case .leaseReturned(_, let lease, let failure, _):
             frame + 1 + varint(lease.value) + (failure.map { text($0.code) + text($0.sentence) } ?? 0)
         case .blame(_, let parent, _, _): frame + text(parent.name) + identity + 3
         case .load: frame + 12
         case .forgot: frame + identity
-        case .moved: frame + identity + 2
+        case .moved: frame + identity + 8
         case .detached, .expectedHosts, .settings, .schedulers, .tick: 0
         }
     }
 
     static func of(_ message: SchedulerMessage) -> Int {
         switch message {
+        case .originShare: frame + 16
         case .welcome: frame + 3
         case .resolveOrder(_, let reference): frame + 4 + text(reference)
         case .resolveReply(_, let result, _):
@@ -64,7 +66,6 @@ enum WireSize {
         case .digestsWithdrawn: frame + identity
         case .lease(let lease, _, _, let range, _):
             frame + 2 * identity + varint(lease.value) + varint(range.lowerBound) + 4
-        case .originShare: frame + 16
         case .leaseEnded(let lease): frame + 1 + varint(lease.value)
         case .refused(_, let failure): frame + identity + text(failure.code) + text(failure.sentence)
         }

@@ -25,7 +25,7 @@ extension Download {
         guard isEndGame else { return }
         for (number, copy) in singles where nowNs >= copy.sinceNs + settings.endGameAgeNs {
             let usable = parents.indices.filter {
-                parents[$0].peer != copy.peer && parents[$0].mayBeAsked(settings)
+                parents[$0].peer != copy.peer && parents[$0].mayBeAsked(settings, wantsMax: settings.wantsPerParentMax)
             }
             guard inFlightBytes + numbering.sizeBytes(number) <= budgetBytes else { return }
             guard let place = bestParent(for: number, among: usable) else { continue }

@@ -90,6 +90,7 @@ extension Download {
             precondition(
                 copy.wantable.contains(number) == before, "\(numbering.address(number)) is misjudged")
         }
+        for parent in parents { precondition(parentDueNs <= parent.dueNs ?? .max, "a parent's limit is not noted") }
         if let wakeAtNs, !budgetChanged { precondition(wakeAtNs > lastNs, "asks to wake in the past") }
     }
 }

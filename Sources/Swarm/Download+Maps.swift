@@ -31,8 +31,9 @@ extension Download {
         {
             removeCopy(number, peer)
         }
-        session.state = .unknown(
-            retryAtNs: nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns))
+        let retryAtNs = nowNs + backoff(settings.unknownRetryNs, doublings: session.unknowns)
+        session.state = .unknown(retryAtNs: retryAtNs)
+        noteDue(retryAtNs)
         session.unknowns += 1
         parents[place].sessions[file] = session
         parents[place].sessionsDirty = true
@@ -57,6 +58,7 @@ extension Download {
                     let unknowns = parents[place].sessions[file]?.unknowns ?? 0
                     parents[place].sessions[file] = Parent.Session(
                         state: .opening(deadlineNs: nowNs + settings.mapTimeoutNs), unknowns: unknowns)
+                    noteDue(nowNs + settings.mapTimeoutNs)
                     actions.append(.open(parents[place].peer, file))
                     open += 1
                 }
@@ -151,6 +153,7 @@ extension Download {
                 closeSession(place, file)
                 let waitNs = backoff(settings.unknownRetryNs, doublings: parents[place].lies)
                 parents[place].sessions[file] = Parent.Session(state: .unknown(retryAtNs: nowNs + waitNs))
+                noteDue(nowNs + waitNs)
             }
         }
     }

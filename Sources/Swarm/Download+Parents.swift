@@ -37,7 +37,9 @@ extension Download {
             if parents[place].state == .parked {
                 // The scheduler believes in it: one more try, after the longest wait.
                 parents[place].attempts = settings.connectAttemptsMax - 1
-                parents[place].state = .waiting(untilNs: nowNs + backoff(settings.backoffMaxNs, doublings: 0))
+                let untilNs = nowNs + backoff(settings.backoffMaxNs, doublings: 0)
+                parents[place].state = .waiting(untilNs: untilNs)
+                noteDue(untilNs)
             }
         }
         for place in parents.indices where !named.contains(parents[place].peer) && !parents[place].departing {
@@ -89,6 +91,7 @@ extension Download {
             } else {
                 let wait = backoff(settings.backoffNs, doublings: parents[place].attempts - 1)
                 parents[place].state = .waiting(untilNs: nowNs + wait)
+                noteDue(nowNs + wait)
             }
         case .idle, .waiting, .parked, .excluded: break
         }
@@ -175,6 +178,7 @@ extension Download {
         for (_, place) in ranked {
             guard links < settings.linksMax, connecting < settings.connectsMax else { return }
             parents[place].state = .connecting(deadlineNs: nowNs + settings.connectTimeoutNs)
+            noteDue(nowNs + settings.connectTimeoutNs)
             actions.append(.connect(parents[place].peer))
             links += 1
             connecting += 1

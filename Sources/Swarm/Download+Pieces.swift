@@ -22,17 +22,19 @@ extension Download {
     /// What near parents have comes before what only far ones have, and only a few pieces come from afar at a time: a
     /// rack's uplink is shared by all in it, and what one has brought in the others take from it.
     mutating func askForPieces(_ nowNs: UInt64) {
-        guard wantable.count > 0, inFlightBytes + leastPieceBytes <= budgetBytes else { return }
+        guard wantable.count > 0, inFlightBytes + leastPieceBytes <= goalBytes else { return }
         var near: [Int] = []
         var far: [Int] = []
         var farAsked = 0
         var nearUp = 0
         let isWaiting = isWaitingForNeighbour(nowNs)
+        let wantsMax = wantsPerParent
         for place in parents.indices {
             let isFar = parents[place].isFar
             if isFar { farAsked += parents[place].outstanding }
             if !isFar, !parents[place].isSeed, parents[place].isUp { nearUp += 1 }
-            guard parents[place].mayBeAsked(settings), !isWaiting || parents[place].isNeighbour else { continue }
+            guard parents[place].mayBeAsked(settings, wantsMax: wantsMax), !isWaiting || parents[place].isNeighbour
+            else { continue }
             if isFar { far.append(place) } else { near.append(place) }
         }
         let farMax = nearUp == 0 ? Int.max : max(settings.farWantsMin, settings.farWantsMax / (1 + nearUp))
@@ -44,17 +46,48 @@ extension Download {
                 number = rarestPiece(at: far)
             }
             guard let number else { return }
-            guard inFlightBytes + numbering.sizeBytes(number) <= budgetBytes else { return }
+            guard inFlightBytes + numbering.sizeBytes(number) <= goalBytes else { return }
             guard let place = bestParent(for: number, among: usable) else {
                 preconditionFailure("\(numbering.address(number)) was picked though no parent has it")
             }
             want(number, place, nowNs)
             if parents[place].isFar { farAsked += 1 }
-            if !parents[place].mayBeAsked(settings) {
+            if !parents[place].mayBeAsked(settings, wantsMax: wantsMax) {
                 near.removeAll { $0 == place }
                 far.removeAll { $0 == place }
             }
         }
+    }
+
+    /// How many bytes may be on their way: the budget, or less where links are slow.
+    var goalBytes: Int {
+        let least = settings.inFlightPiecesMin * mostPieceBytes
+        guard let receiveRate else { return min(budgetBytes, least) }
+        let inTime = receiveRate * Double(settings.inFlightNs) / 1e9
+        return min(budgetBytes, max(least, Int(min(inTime, 1e15))))
+    }
+
+    /// How many wants one parent has of us: what may be on its way, shared out among those that are up.
+    ///
+    /// Few for each of many: what waits at one busy parent could have come from another.
+    var wantsPerParent: Int {
+        let up = parents.reduce(0) { $0 + ($1.isUp ? 1 : 0) }
+        let share = goalBytes / max(1, mostPieceBytes) / max(1, up)
+        return min(max(share, settings.wantsPerParentMin), settings.wantsPerParentMax)
+    }
+
+    /// Measures how fast pieces come in from parents.
+    mutating func noteReceived(_ bytes: Int, _ nowNs: UInt64) {
+        if receiveMarkNs == 0 || nowNs > receiveMarkNs + 5_000_000_000 {
+            (receiveMarkNs, receiveMarkBytes) = (nowNs, 0)
+            return
+        }
+        receiveMarkBytes += bytes
+        let sinceNs = nowNs - receiveMarkNs
+        guard sinceNs >= 20_000_000, receiveMarkBytes >= 4 * leastPieceBytes else { return }
+        let rate = Double(receiveMarkBytes) * 1e9 / Double(sinceNs)
+        receiveRate = max(rate, ((receiveRate ?? rate) * 3 + rate) / 4)
+        (receiveMarkNs, receiveMarkBytes) = (nowNs, 0)
     }
 
     /// Whether a parent on our own machine is about to say what it has: then the network is not asked for it yet.
@@ -227,7 +260,9 @@ extension Download {
 
     /// Asks nothing of a parent before a time.
     mutating func pause(_ place: Int, untilNs: UInt64) {
-        parents[place].pausedUntilNs = max(parents[place].pausedUntilNs ?? 0, untilNs)
+        let latestNs = max(parents[place].pausedUntilNs ?? 0, untilNs)
+        parents[place].pausedUntilNs = latestNs
+        noteDue(latestNs)
     }
 
     /// A read ended. Whole, it goes to a worker, unless another copy was first or nobody waits for it any more.
@@ -246,6 +281,7 @@ extension Download {
             return
         }
         parents[place].readFailures = 0
+        noteReceived(numbering.sizeBytes(number), nowNs)
         // From the want on: a parent that lets us wait is as slow for us as one that sends slowly.
         let seconds = Double(max(nowNs - min(copy.wantedNs, nowNs), 1)) / 1e9
         let rate = Double(numbering.sizeBytes(number)) / seconds

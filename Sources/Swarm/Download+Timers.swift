@@ -5,10 +5,7 @@ extension Download {
     /// Acts on every limit that has passed. Each is cleared or moved on, so that `wakeAtNs` moves on too.
     mutating func expire(_ nowNs: UInt64) {
         lastNs = max(lastNs, nowNs)
-        for place in parents.indices {
-            expireParent(place, nowNs)
-            if parents[place].isUp { expireSessions(place, nowNs) }
-        }
+        expireParents(nowNs)
         expireCopies(nowNs)
         guard ending == nil else { return }
         for index in files.indices {
@@ -20,6 +17,19 @@ extension Download {
                         + "its reader was wrong or the origin changed; pull the model again"), nowNs)
             return
         }
+    }
+
+    /// Notes a limit of a parent, a pause or a session, so that parents are looked at no sooner than one passes.
+    mutating func noteDue(_ atNs: UInt64) { parentDueNs = min(parentDueNs, atNs) }
+
+    private mutating func expireParents(_ nowNs: UInt64) {
+        guard parentDueNs <= nowNs else { return }
+        for place in parents.indices {
+            expireParent(place, nowNs)
+            if parents[place].isUp { expireSessions(place, nowNs) }
+        }
+        parentDueNs = .max
+        for parent in parents { noteDue(parent.dueNs ?? .max) }
     }
 
     private mutating func expireParent(_ place: Int, _ nowNs: UInt64) {
@@ -56,7 +66,9 @@ extension Download {
                 switch copy.state {
                 case .wanted: wantTimedOut(number, place, nowNs)
                 case .reading:
-                    drop(place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true, isSilent: true)
+                    drop(
+                        place, reason: "reading \(numbering.address(number)) did not end in time", blamesWay: true,
+                        isSilent: true)
                 }
             }
         }
@@ -88,22 +100,10 @@ extension Download {
         guard isStarted, !isOver else { return nil }
         if budgetChanged { return 0 }
         var earliest = endGameWakeNs(after: lastNs) ?? .max
-        for parent in parents {
-            switch parent.state {
-            case .connecting(let deadlineNs): earliest = min(earliest, deadlineNs)
-            case .waiting(let untilNs) where missingPieces > 0 && ending == nil:
-                earliest = min(earliest, untilNs)
-            default: break
-            }
-            if let untilNs = parent.pausedUntilNs { earliest = min(earliest, untilNs) }
-            guard parent.isUp else { continue }
-            for session in parent.sessions.values {
-                switch session.state {
-                case .opening(let deadlineNs): earliest = min(earliest, deadlineNs)
-                case .unknown(let retryAtNs): earliest = min(earliest, retryAtNs)
-                case .open, .again: break
-                }
-            }
+        let waitsToConnect = missingPieces > 0 && ending == nil
+        for place in parents.indices {
+            if case .waiting = parents[place].state, !waitsToConnect, parents[place].pausedUntilNs == nil { continue }
+            if let dueNs = parents[place].dueNs { earliest = min(earliest, dueNs) }
         }
         if neighbourUntilNs > lastNs { earliest = min(earliest, neighbourUntilNs) }
         if !flights.isEmpty { earliest = min(earliest, copyDeadlineNs) }

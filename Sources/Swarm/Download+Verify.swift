@@ -108,8 +108,9 @@ extension Download {
                 // afresh.
                 if parents[place].isUp {
                     closeSession(place, address.file)
-                    parents[place].sessions[address.file] = Parent.Session(
-                        state: .unknown(retryAtNs: nowNs + backoff(settings.unknownRetryNs, doublings: 1)))
+                    let retryAtNs = nowNs + backoff(settings.unknownRetryNs, doublings: 1)
+                    parents[place].sessions[address.file] = Parent.Session(state: .unknown(retryAtNs: retryAtNs))
+                    noteDue(retryAtNs)
                 }
             } else {
                 exclude(place, address)

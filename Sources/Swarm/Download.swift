@@ -53,6 +53,12 @@ public struct Download: Sendable {
     var missingPieces: Int
     /// The smallest piece: with less budget than that nothing is asked for.
     let leastPieceBytes: Int
+    /// The largest.
+    let mostPieceBytes: Int
+    /// Bytes a second that come in, by the last interval; nil before the first.
+    var receiveRate: Double?
+    var receiveMarkNs: UInt64 = 0
+    var receiveMarkBytes = 0
 
     /// Sorted by number, so that iteration is the same in every run.
     var parents: [Parent] = []
@@ -78,6 +84,8 @@ public struct Download: Sendable {
     var budgetChanged = false
     /// No want or read is over its limit before then.
     var copyDeadlineNs = UInt64.max
+    /// No parent, pause or session is over its limit before then; may be too early, never too late.
+    var parentDueNs = UInt64.max
     /// Until then a parent on our own machine is waited for.
     var neighbourUntilNs: UInt64 = 0
     /// The time of the last event.
@@ -126,8 +134,10 @@ public struct Download: Sendable {
         digests = Array(repeating: nil, count: numbering.count)
         availability = Array(repeating: 0, count: numbering.count)
         missingPieces = numbering.count
-        leastPieceBytes = manifest.files.filter { $0.sizeBytes > 0 }
+        leastPieceBytes =
+            manifest.files.filter { $0.sizeBytes > 0 }
             .map { Int($0.layout.range(of: PieceIndex($0.layout.count - 1)).length) }.min() ?? 0
+        mostPieceBytes = manifest.files.map { min(Int($0.layout.pieceBytes), Int($0.sizeBytes)) }.max() ?? 0
         counted.totalBytes = manifest.totalBytes
         counted.filesTotal = files.count
         for index in files.indices {

@@ -5,6 +5,7 @@ public struct PeerNumber: Hashable, Sendable, Comparable, CustomStringConvertibl
     /// The number.
     public let value: UInt32
     /// Wraps a number.
+    @inlinable
     public init(_ value: some BinaryInteger) { self.value = UInt32(value) }
     /// By number.
     public static func < (left: PeerNumber, right: PeerNumber) -> Bool { left.value < right.value }

@@ -11,6 +11,11 @@ public struct DownloadSettings: Sendable, Hashable {
     /// Bytes of slots that may be in flight at first: from a piece's want until it is kept or discarded. 256 MiB: 64
     /// pieces of 4 MiB.
     public var budgetBytes = 256 << 20
+    /// Of the budget only so much is used as comes in this time by the rate found so far: pieces asked for far ahead are
+    /// pieces that others, or other parents, could have brought sooner.
+    public var inFlightNs: UInt64 = 500_000_000
+    /// But never less than so many pieces.
+    public var inFlightPiecesMin = 16
     /// Links up or coming up at once.
     public var linksMax = 32
     /// Links coming up at once.
@@ -30,8 +35,10 @@ public struct DownloadSettings: Sendable, Hashable {
     public var mapTimeoutNs: UInt64 = 10_000_000_000
     /// First wait before a file unknown to a parent is opened there again; doubles up to `backoffMaxNs`.
     public var unknownRetryNs: UInt64 = 500_000_000
-    /// Wants and reads together that one parent has of us.
+    /// Wants and reads together that one parent has of us, when there are few.
     public var wantsPerParentMax = 4
+    /// The same when there are many.
+    public var wantsPerParentMin = 2
     /// Wants and reads that parents in other racks have of us, shared out among those and parents in our own: with `n`
     /// of these up it is this over `1 + n`, at least `farWantsMin`. Without any there is no limit.
     public var farWantsMax = 16

@@ -45,6 +45,14 @@ struct Parent: Sendable {
         /// How often in a row the parent did not know it.
         var unknowns = 0
 
+        /// Whether something happens to it at a time.
+        var isTimed: Bool {
+            switch state {
+            case .opening, .unknown: true
+            case .open, .again: false
+            }
+        }
+
         /// Whether there is a session on the link.
         var isOnLink: Bool {
             switch state {
@@ -63,7 +71,11 @@ struct Parent: Sendable {
     /// Which pieces it has, by its own word. Empty unless up.
     var has: PieceBits
     /// Keyed by file; iterate only where the order does not show.
-    var sessions: [FileIndex: Session] = [:]
+    var sessions: [FileIndex: Session] = [:] {
+        didSet { timedSessions = sessions.values.reduce(0) { $0 + ($1.isTimed ? 1 : 0) } }
+    }
+    /// Sessions that wait for time.
+    private(set) var timedSessions = 0
     /// Something changed that may let another file be opened here.
     var sessionsDirty = false
     /// Wants not answered and reads not ended.
@@ -89,6 +101,23 @@ struct Parent: Sendable {
         isSeed = offer.isSeed
         distance = offer.distance
         has = PieceBits(capacity: pieceCount)
+    }
+
+    /// When something of it is over its limit: its link, its pause, a session.
+    var dueNs: UInt64? {
+        var earliest = pausedUntilNs ?? .max
+        switch state {
+        case .connecting(let untilNs), .waiting(let untilNs): earliest = min(earliest, untilNs)
+        case .up where timedSessions > 0:
+            for session in sessions.values {
+                switch session.state {
+                case .opening(let atNs), .unknown(let atNs): earliest = min(earliest, atNs)
+                case .open, .again: break
+                }
+            }
+        case .idle, .up, .dropping, .parked, .excluded: break
+        }
+        return earliest == .max ? nil : earliest
     }
 
     var outstanding: Int { wants + reads }
@@ -120,8 +149,10 @@ struct Parent: Sendable {
     }
 
     /// Whether another want may go there: a parent on probation gets one at a time.
-    func mayBeAsked(_ settings: DownloadSettings) -> Bool {
-        let most = isNeighbour ? settings.wantsPerNeighbourMax : settings.wantsPerParentMax
+    ///
+    /// - Parameter wantsMax: of a parent in good standing that is not on our own machine.
+    func mayBeAsked(_ settings: DownloadSettings, wantsMax: Int) -> Bool {
+        let most = isNeighbour ? settings.wantsPerNeighbourMax : wantsMax
         return isUp && !departing && pausedUntilNs == nil && staleReads == 0
             && outstanding < (attempts > 0 || wantTimeouts > 0 ? 1 : most)
     }

@@ -12,17 +12,32 @@ extension Upload {
             }
             return
         }
-        let isActive =
-            slots.contains { $0.session == session && $0.piece == piece && $0.state != .orphaned }
-            || queue.contains { $0.session == session && $0.piece == piece }
-        guard !isActive else { return offend(session.link, "it wants pieces that it has wanted already") }
+        guard !isActive(session, piece) else {
+            return offend(session.link, "it wants pieces that it has wanted already")
+        }
         let queuedHere = queue.reduce(0) { $0 + ($1.session.link == session.link ? 1 : 0) }
-        guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax else {
+        guard queue.count < settings.queuedWantsMax, queuedHere < settings.queuedWantsPerLinkMax, !isBehind else {
             return turnAway(session, piece)
         }
         // A slot that is free is filled from the queue at the end of this very event.
         queue.append(
-            QueuedWant(session: session, piece: piece, task: task, untilNs: nowNs + settings.queueWaitNs))
+            QueuedWant(
+                session: session, piece: piece, task: task,
+                untilNs: nowNs + max(settings.queueWaitNs, min(2_000_000_000, 4 * serviceNs))))
+    }
+
+    /// Whether another want would wait so long that its child does better elsewhere.
+    ///
+    /// Not at a source that tells one child first: what that child is to read it gets nowhere else.
+    private var isBehind: Bool {
+        settings.firstChildWaitNs == nil && queue.count >= settings.slotsMax
+            && serviceNs * UInt64(queue.count) / UInt64(settings.slotsMax) > settings.queueGoalNs
+    }
+
+    /// Whether a child waits for a piece, or reads it.
+    func isActive(_ session: UploadSessionID, _ piece: PieceIndex) -> Bool {
+        slots.contains { $0.session == session && $0.piece == piece && $0.state != .orphaned }
+            || queue.contains { $0.session == session && $0.piece == piece }
     }
 
     /// No slot: the child hears when there may be one.
@@ -49,11 +64,17 @@ extension Upload {
             // An export of the same piece that nobody waits for must end before another is made for the session.
             let isBlocked = slots.contains { $0.session == want.session && $0.piece == want.piece }
             let taken = slots.reduce(0) { $0 + ($1.session.link == want.session.link ? 1 : 0) }
-            guard !isBlocked, taken < settings.slotsPerLinkMax, let task = tasks[want.task] else { continue }
+            guard !isBlocked, taken < settings.slotsPerLinkMax else { continue }
+            guard settings.firstChildWaitNs != nil else {
+                // Nothing but the fewest slots counts, and no one has fewer than none.
+                if best == nil || taken < best!.taken { best = (index, 0, taken) }
+                if taken == 0 { return index }
+                continue
+            }
             let underWay = slots.reduce(UInt32(0)) {
                 $0 + ($1.task == want.task && $1.piece == want.piece && $1.state == .exporting ? 1 : 0)
             }
-            let served = settings.firstChildWaitNs == nil ? 0 : task.served[Int(want.piece.value)] + underWay
+            let served = (tasks[want.task]?.served[Int(want.piece.value)] ?? 0) + underWay
             if best == nil || (served, taken) < (best!.served, best!.taken) { best = (index, served, taken) }
         }
         return best?.index
@@ -84,8 +105,8 @@ extension Upload {
             slots[index].state = .granted(sinceNs: nowNs, untilNs: nowNs + settings.leaseNs)
             tasks[slots[index].task]!.served[Int(piece.value)] += 1
             counted.granted += 1
-            if let waitNs = settings.firstChildWaitNs {
-                firstChildReads(slots[index].task, piece, session, dueNs: nowNs + waitNs)
+            if settings.firstChildWaitNs != nil {
+                firstChildReads(slots[index].task, piece, session, dueNs: nowNs + firstChildWaitNs)
             }
             actions.append(.grant(session, piece, leaseNs: settings.leaseNs))
         case (.exporting, false):
@@ -104,7 +125,7 @@ extension Upload {
         queue.removeAll { $0.session == session && $0.piece == piece }
         for slot in slots where slot.session == session && slot.piece == piece {
             guard case .granted(let sinceNs, _) = slot.state else { continue }
-            firstChildReads(slot.task, piece, session, dueNs: nowNs + settings.firstChildMarginNs)
+            firstChildReads(slot.task, piece, session, dueNs: nowNs + firstChildMarginNs)
             serviceNs = (serviceNs * 7 + (nowNs - sinceNs)) / 8
             if let offences = links[session.link]?.offences, offences > 0 {
                 links[session.link]!.offences = offences - 1

@@ -125,8 +125,9 @@ public struct Upload: Sendable {
             if case .granted(_, let untilNs) = slot.state { earliest = min(earliest, untilNs) }
         }
         for task in tasksWithNews {
-            if let task = tasks[task], !task.news.isEmpty { earliest = min(earliest, task.newsDueNs) }
-            for first in tasks[task]?.firsts ?? [] { earliest = min(earliest, first.dueNs) }
+            guard let task = tasks[task] else { continue }
+            if !task.news.isEmpty { earliest = min(earliest, task.newsDueNs) }
+            for first in task.firsts { earliest = min(earliest, first.dueNs) }
         }
         return earliest == .max ? nil : earliest
     }

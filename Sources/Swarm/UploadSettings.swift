@@ -1,7 +1,8 @@
 /// The bounds and time-outs of a host's upload side. All durations are nanoseconds.
 public struct UploadSettings: Sendable, Hashable {
-    /// Upload slots: exports and grants at once, over all children. 16 readers of a few hundred MB/s fill a 25 Gb/s
-    /// port.
+    /// Upload slots: exports and grants at once, over all children. With more each piece takes longer to
+    /// get through and on; with 4, those that wait at a busy child's interface leave ours idle (1.08 of the bound against
+    /// 1.32, 100 hosts of 100 Gb/s and 30 GB: `martlet simulate`).
     public var slotsMax = 8
     /// Upload slots one child's link may have at once. At least a child's `DownloadSettings.wantsPerParentMax` to be of
     /// use.
@@ -14,6 +15,10 @@ public struct UploadSettings: Sendable, Hashable {
     public var queuedWantsPerLinkMax = 16
     /// A want that waited so long is answered with busy. Well under a child's `DownloadSettings.wantTimeoutNs`.
     public var queueWaitNs: UInt64 = 500_000_000
+    /// With as many wants waiting as there are slots, and longer than this by the pace of late, another is answered with
+    /// busy at once: its child finds a parent with less to do (16 hosts, 512 MiB, 25 MB/s: 1.07 of the bound, 1.13
+    /// without).
+    public var queueGoalNs: UInt64 = 100_000_000
     /// How long a child may read under a grant; then it is revoked.
     public var leaseNs: UInt64 = 30_000_000_000
     /// Offences (leases not released in time, wants beyond the rules) after which a link is dropped; a good release
@@ -30,6 +35,8 @@ public struct UploadSettings: Sendable, Hashable {
     /// How long after the first child has read a new piece the others are told (it verifies the piece and tells them
     /// itself).
     public var firstChildMarginNs: UInt64 = 500_000_000
+    /// Where links are slow both are longer: so many times what a piece takes a child here on average.
+    public var firstChildTurns: UInt64 = 4
     /// Bounds on what a busy answer asks the child to wait.
     public var retryMinNs: UInt64 = 10_000_000
     /// See `retryMinNs`.

@@ -93,6 +93,9 @@ public enum Sockets {
         return result < 0 ? nil : PeerAddress(high: UInt64(bigEndian: bytes.0), low: UInt64(bigEndian: bytes.1))
     }
 
+    /// Whether both ends are on this machine, by their addresses.
+    public static func isLoopback(_ socket: CInt) -> Bool { martlet_socket_is_loopback(socket) == 1 }
+
     /// How a connect ended, or what broke the connection; nil when nothing did.
     public static func pendingError(of socket: CInt) -> Errno? {
         let code = martlet_socket_pending_error(socket)

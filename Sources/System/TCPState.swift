@@ -21,6 +21,9 @@ public struct TCPState: Sendable, Hashable {
     /// How much of it our send buffer was too small.
     public var bufferLimitedUs: UInt64 = 0
 
+    /// How many connections it tells of.
+    public var connections = 0
+
     /// All zero.
     public init() {}
 
@@ -29,6 +32,7 @@ public struct TCPState: Sendable, Hashable {
         var raw = martlet_tcp_state()
         guard martlet_socket_tcp_state(descriptor, &raw) == 0, raw.is_established == 1 else { return nil }
         var state = TCPState()
+        state.connections = 1
         state.segmentBytes = Int(raw.segment_bytes)
         state.roundTripUs = Int(raw.round_trip_us)
         state.congestionSegments = Int(raw.congestion_segments)
@@ -51,6 +55,7 @@ public struct TCPState: Sendable, Hashable {
             guard let number = CInt(name), let one = of(number), one.sentBytes + one.receivedBytes >= movedBytesMin
             else { continue }
             sum.segmentBytes = sum.segmentBytes == 0 ? one.segmentBytes : min(sum.segmentBytes, one.segmentBytes)
+            sum.connections += 1
             sum.roundTripUs = max(sum.roundTripUs, one.roundTripUs)
             sum.congestionSegments += one.congestionSegments
             sum.retransmittedSegments += one.retransmittedSegments

@@ -8,18 +8,41 @@ import CTLS
 public final class TLSContext: @unchecked Sendable {
     let handle: OpaquePointer
 
-    /// Takes the authority's certificates, the own chain (own certificate first) and its key, as PEM texts.
+    /// Takes what one side proves itself with.
     ///
-    /// - Throws: what is wrong with them, without any of the key.
-    public init(authorityPEM: String, certificatePEM: String, keyPEM: String) throws(TLSError) {
+    /// - Throws: what is wrong with it, without any of the key.
+    public init(_ material: TLSMaterial) throws(TLSError) {
         var error = [CChar](repeating: 0, count: Int(MARTLET_TLS_ERROR_BYTES))
-        guard let made = martlet_tls_context_new(authorityPEM, certificatePEM, keyPEM, &error) else {
+        let made = martlet_tls_context_new(material.authorityPEM, material.certificatePEM, material.keyPEM, &error)
+        guard let made else {
             throw TLSError(text(error))
         }
         handle = made
     }
 
     deinit { martlet_tls_context_free(handle) }
+}
+
+/// What one side of a connection proves itself with, as PEM texts. Its description shows none of it.
+public struct TLSMaterial: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible {
+    /// Whom the far side's certificate must come from.
+    public let authorityPEM: String
+    /// The own certificate, its issuers' behind it.
+    public let certificatePEM: String
+    /// Its private key.
+    public let keyPEM: String
+
+    /// Groups them.
+    public init(authorityPEM: String, certificatePEM: String, keyPEM: String) {
+        self.authorityPEM = authorityPEM
+        self.certificatePEM = certificatePEM
+        self.keyPEM = keyPEM
+    }
+
+    /// Says nothing of it.
+    public var description: String { "a key with its certificate" }
+    /// Says nothing of it.
+    public var debugDescription: String { description }
 }
 
 /// Why a connection cannot be secured, or is not any more.

@@ -42,21 +42,23 @@ package final class Connection {
     /// Takes a connection; secured, where there is something to secure it with.
     package init(_ socket: WatchedSocket, side: TLSSession.Side, security: LinkSecurity?) throws(TransportError) {
         self.socket = socket
-        switch (security?.context, side) {
-        case (nil, _): protection = .none
-        case (let context?, .server): protection = .undecided(context)
-        case (let context?, .client): protection = .tls(try Self.session(context, socket, .client))
+        guard let security else {
+            protection = .none
+            return
+        }
+        do throws(TLSError) {
+            let context = try security.context()
+            protection =
+                side == .server ? .undecided(context) : .tls(try Self.session(context, socket, .client))
+        } catch {
+            throw TransportError(.limit, "a connection cannot be secured: \(error)")
         }
     }
 
     private static func session(_ context: TLSContext, _ socket: WatchedSocket, _ side: TLSSession.Side)
-        throws(TransportError) -> TLSSession
+        throws(TLSError) -> TLSSession
     {
-        do throws(TLSError) {
-            return try TLSSession(context, socket: socket.descriptor.raw, side: side)
-        } catch {
-            throw TransportError(.limit, "a connection cannot be secured: \(error)")
-        }
+        try TLSSession(context, socket: socket.descriptor.raw, side: side)
     }
 
     /// What the far side has proved of itself; nil when nothing is secured (yet).
@@ -95,10 +97,10 @@ package final class Connection {
             switch Sockets.peek(socket.descriptor.raw) {
             case .failure(let outcome): return Outcome(outcome)
             case .success(Self.handshakeRecord):
-                do throws(TransportError) {
+                do throws(TLSError) {
                     protection = .tls(try Self.session(context, socket, .server))
                 } catch {
-                    return .failed(.security(TLSError(error.description)))
+                    return .failed(.security(error))
                 }
             case .success: protection = .none
             }

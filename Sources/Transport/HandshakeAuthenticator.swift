@@ -22,22 +22,29 @@ public struct ClusterNameAuthenticator: HandshakeAuthenticator {
 /// that was not revoked.
 public struct CertificateAuthenticator: HandshakeAuthenticator {
     private let roles: [String]
+    private let admitsUnnamed: Bool
     private let isRevoked: @Sendable (LinkProof) -> Bool
 
     /// Admits hosts of these roles.
     ///
-    /// - Parameter isRevoked: asked on rails' threads; must not block.
+    /// - Parameters:
+    ///   - admitsUnnamed: whether a certificate that names no member of any cluster will do: where an authority of
+    ///     someone's own vouches for hosts in its own way, and signs nobody else.
+    ///   - isRevoked: asked on rails' threads; must not block.
     public init(
-        roles: [String] = ["peer", "seed"], isRevoked: @escaping @Sendable (LinkProof) -> Bool = { _ in false }
+        roles: [String] = ["peer", "seed"], admitsUnnamed: Bool = false,
+        isRevoked: @escaping @Sendable (LinkProof) -> Bool = { _ in false }
     ) {
         self.roles = roles
+        self.admitsUnnamed = admitsUnnamed
         self.isRevoked = isRevoked
     }
 
     /// Whether the certificate names the host that was announced.
     public func admits(_ peer: LinkIdentity, proof: LinkProof?, inbound: Bool) -> Bool {
-        guard let proof else { return false }
+        guard let proof, !isRevoked(proof) else { return false }
+        if admitsUnnamed, !proof.names.contains(where: { $0.hasPrefix("martlet://") }) { return true }
         let own = roles.map { "martlet://\(peer.cluster)/\($0)/\(peer.host)" }
-        return proof.names.contains(where: own.contains) && !isRevoked(proof)
+        return proof.names.contains(where: own.contains)
     }
 }

@@ -3,19 +3,27 @@ import TLS
 
 /// What a transport's links are secured with: every link then begins with mutual TLS 1.3.
 ///
-/// Certificates do not live long: `replace` takes the next one in for links to come, those that are up go on. Safe from any
-/// thread.
+/// Certificates do not live long: each link is made with what is newest then, and goes on when that has been replaced. Safe
+/// from any thread.
 public final class LinkSecurity: Sendable {
-    private let current: Mutex<TLSContext>
+    private let newest: @Sendable () -> TLSMaterial
+    private let made = Mutex<(material: TLSMaterial, context: TLSContext)?>(nil)
 
-    /// Secures links with a certificate.
-    public init(_ context: TLSContext) { current = Mutex(context) }
+    /// Secures links with what is newest when they are made.
+    ///
+    /// - Parameter newest: asked on rails' threads; must not block.
+    public init(_ newest: @escaping @Sendable () -> TLSMaterial) { self.newest = newest }
 
-    /// What links made now are secured with.
-    public var context: TLSContext { current.withLock { $0 } }
-
-    /// Has links made from now on secured with another certificate.
-    public func replace(_ context: TLSContext) { current.withLock { $0 = context } }
+    /// What a link made now is secured with.
+    ///
+    /// - Throws: when the newest cannot be used.
+    package func context() throws(TLSError) -> TLSContext {
+        let material = newest()
+        if let made = made.withLock({ $0 }), made.material == material { return made.context }
+        let context = try TLSContext(material)
+        made.withLock { $0 = (material, context) }
+        return context
+    }
 }
 
 /// What the far side of a secured connection has proved of itself.

@@ -54,11 +54,19 @@ extension TCPTransport {
                 let export = spareExports.popLast() ?? TCPExport()
                 try export.begin(
                     id, link: link.id, file: descriptor, offset: range.offset, lengthBytes: range.length,
-                    mapped: configuration.fileSending == .mmap)
+                    mapped: sendsMapped(to: link))
                 return export
             } catch {
                 throw TransportError(.sourceFailed, "cannot export a file: \(error)")
             }
+        }
+    }
+
+    private func sendsMapped(to link: TCPLink) -> Bool {
+        switch configuration.fileSending {
+        case .mmap: true
+        case .sendfile: false
+        case .auto: Sockets.isLoopback(link.control.socket.descriptor.raw)
         }
     }
 

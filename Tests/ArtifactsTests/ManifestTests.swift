@@ -13,7 +13,7 @@ import Testing
             reference: "hf://a/b@main", revision: "c", files: [file("z", 5 << 20), file("a/b"), file("a")])
         #expect(manifest.files.map(\.path) == ["a", "a/b", "z"])
         #expect(manifest.totalBytes == 5 << 20 + 2)
-        #expect(manifest.pieceCount == 4)
+        #expect(manifest.pieceCount == 7)
     }
 
     @Test func theCanonicalTextDependsOnContentOnly() throws {

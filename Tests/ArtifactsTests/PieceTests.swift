@@ -7,7 +7,8 @@ import Testing
 
     @Test(
         arguments: [
-            (0, 4, 0), (1, 4, 1), (4 * mebibyte, 4, 1), (4 * mebibyte + 1, 4, 2), (2048 * mebibyte, 4, 512),
+            (0, 1, 0), (1, 1, 1), (mebibyte, 1, 1), (mebibyte + 1, 1, 2), (1024 * mebibyte, 1, 1024),
+            (1024 * mebibyte + 1, 4, 257), (2048 * mebibyte, 4, 512),
             (2048 * mebibyte + 1, 8, 257), (16384 * mebibyte, 8, 2048), (16384 * mebibyte + 1, 16, 1025),
         ] as [(UInt64, UInt32, Int)])
     func piecesGrowWithTheFile(_ fileBytes: UInt64, _ pieceMebibytes: UInt32, _ count: Int) {

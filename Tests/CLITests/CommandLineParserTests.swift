@@ -34,8 +34,8 @@ import Testing
     }
 
     @Test func takesSwitchesOfTheSchema() throws {
-        #expect(try run("manager", "--tls-insecure").flags[0].text == "true")
-        #expect(try run("manager", "--tls-insecure=false").flags[0].text == "false")
+        #expect(try run("manager", "--insecure").flags[0].text == "true")
+        #expect(try run("manager", "--insecure=false").flags[0].text == "false")
         #expect(
             try run("peer", "--set", "peer.rack=a=b").flags[0]
                 == .init(keyName: "peer.rack", text: "a=b", spelled: "--set"))
@@ -98,8 +98,8 @@ import Testing
         }
         #expect(
             names == [
-                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "settings",
-                "simulate", "bench", "info", "config", "version",
+                "get", "ls", "pin", "unpin", "rm", "up", "peer", "seed", "scheduler", "manager", "token",
+                "settings", "simulate", "bench", "info", "config", "version",
             ])
         #expect(lines.contains("  130         stopped by Ctrl-C; what was verified is kept"))
     }

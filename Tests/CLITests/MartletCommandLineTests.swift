@@ -124,3 +124,31 @@ private final class Written: Sendable {
         #expect(await waiting.value == nil && !stop.isRequested)
     }
 }
+
+@Suite struct SimulateCommandTests {
+    @Test func aRunPrintsFiguresAndItsCostApart() async {
+        let got = await martlet("simulate", "--nodes", "4", "--size", "20MB")
+        #expect(got.code == 0 && got.out.contains("finished: 4 peers") && got.out.contains("origin_ratio: 1.0000 x"))
+        #expect(!got.out.contains("processor time") && got.error.contains("processor time"))
+        let again = await martlet("simulate", "--nodes", "4", "--size", "20MB")
+        #expect(got.out == again.out)
+    }
+
+    @Test func runsAndScaleAnswerAsJSON() async {
+        let runs = await martlet("simulate", "--faults", "random", "--nodes", "8", "--runs", "3", "--json")
+        #expect(runs.code == 0 && runs.out.hasPrefix("{\"runs\":3,") && runs.out.hasSuffix("\"failed_seeds\":[]}\n"))
+        let scale = await martlet("simulate", "--size", "20MB", "--scale", "2,4", "--json")
+        #expect(scale.code == 0 && scale.out.hasPrefix("[{\"peers\":2,") && scale.out.contains(",{\"peers\":4,"))
+    }
+
+    /// A run that is given up too early never ends its downloads: the checker objects, and the command ends with 5.
+    @Test func anObjectionIsAnExitCode() async {
+        let stuck = await martlet("simulate", "--nodes", "1", "--size", "20MB", "--limit", "50")
+        #expect(stuck.code == 5 && stuck.out.contains("never ended"))
+    }
+
+    @Test func aPictureThatCannotBeWrittenSaysWhy() async {
+        let got = await martlet("simulate", "--nodes", "2", "--size", "20MB", "--svg", "/nonexistent/x.svg")
+        #expect(got.code == 2 && got.error.contains("cannot write /nonexistent/x.svg"))
+    }
+}

@@ -220,12 +220,14 @@ func refusal(_ body: () throws -> Void) -> String {
         #expect(try listeners(["MARTLET_PEER_LISTEN": "127.0.0.1:65535"]) == ["127.0.0.1:65535", "127.0.0.1:0"])
         #expect(try listeners(["MARTLET_PEER_TRANSPORT": "tcp"]) == ["127.0.0.1:7620"])
         #expect(try listeners(["MARTLET_PEER_TRANSPORT": "local"]) == [])
-        // What is open to others needs TLS, whatever it carries.
+        // What is open to others is no place to do without TLS, whatever it carries.
         #expect(
             refusal {
-                let configuration = try load(["MARTLET_PEER_RDMA_LISTEN": "10.0.0.1:7622"])
+                let configuration = try load([
+                    "MARTLET_PEER_RDMA_LISTEN": "10.0.0.1:7622", "MARTLET_TLS_INSECURE": "true",
+                ])
                 _ = try configuration.credentials(listening: configuration.pieceListeners)
-            }.contains("10.0.0.1:7622 can be reached from other machines"))
+            }.contains("10.0.0.1:7622 is beyond this machine"))
     }
 
     @Test func secretsHaveNoFlagAndAreNotShown() throws {
@@ -281,11 +283,13 @@ func refusal(_ body: () throws -> Void) -> String {
     @Test func credentialsAreWholeOrNone() throws {
         let everywhere = NetworkAddress(host: "0.0.0.0", port: 1)
         let loopback = NetworkAddress(host: "127.0.0.2", port: 1)
-        #expect(try load().credentials(listening: [loopback]) == .plaintext)
+        #expect(try load().credentials(listening: [loopback, everywhere]) == .joined)
+        let insecure = ["MARTLET_TLS_INSECURE": "true"]
+        #expect(try load(insecure).credentials(listening: [loopback]) == .plaintext)
         #expect(
-            refusal { _ = try load().credentials(listening: [loopback, everywhere]) }.contains(
-                "--tls-insecure"))
-        #expect(try load(["MARTLET_TLS_INSECURE": "true"]).credentials(listening: [everywhere]) == .plaintext)
+            refusal { _ = try load(insecure).credentials(listening: [loopback, everywhere]) }.contains("--insecure"))
+        let toward = insecure.merging(["MARTLET_MANAGER_ADDRESSES": "10.0.0.1:1"]) { $1 }
+        #expect(refusal { _ = try load(toward).credentials(listening: [loopback]) }.contains("10.0.0.1:1"))
         #expect(
             refusal { _ = try load(["MARTLET_TLS_CA": "/ca"]).credentials(listening: []) }
                 == "tls.cert and tls.key is missing; mutual TLS needs tls.ca, tls.cert and tls.key")

@@ -7,7 +7,7 @@ import Transport
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 
 /// Serving children, honest and hostile.
 @Suite struct ChildTests {

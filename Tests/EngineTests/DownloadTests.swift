@@ -6,7 +6,7 @@ import Testing
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 
 /// Downloads from the origin and between several downloads.
 @Suite struct DownloadTests {

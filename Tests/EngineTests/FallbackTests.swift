@@ -6,7 +6,7 @@ import Transport
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 private let second: UInt64 = 1_000_000_000
 
 /// Reads that move from one transport to another, and back.

@@ -9,7 +9,7 @@ import Transport
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 
 /// Children that are served from memory.
 @Suite struct MemoryServingTests {

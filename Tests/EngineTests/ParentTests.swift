@@ -8,7 +8,7 @@ import Transport
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 
 /// Pieces from parents, good and bad.
 @Suite struct ParentTests {

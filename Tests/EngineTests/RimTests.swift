@@ -72,16 +72,16 @@ import Workers
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: directory) }
         for name in ["a", "b"] {
-            let bytes = Data(repeating: name.utf8.first!, count: 11 << 20)
+            let bytes = Data(repeating: name.utf8.first!, count: 11 << 18)
             try bytes.write(to: URL(fileURLWithPath: directory + "/" + name))
         }
         let origins = try Origins(settings: OriginSettings(environment: [:]))
         defer { origins.shutdown() }
         let manifest = try await origins.resolve(ModelReference("file://" + directory)).manifest
-        // One slot of 16 MiB cut in four, of which two fetches share one.
+        // One slot of 16 MiB cut in 16, of which two fetches share one.
         let arena = try Arena(
             ArenaConfiguration(name: "rim", totalBytes: 16 << 20, hugePages: .off, lock: false, prefault: false))
-        let blocked = try (0..<3).map { _ in try #require(arena.take(lengthBytes: 4 << 20)) }
+        let blocked = try (0..<15).map { _ in try #require(arena.take(lengthBytes: 1 << 20)) }
         let (events, sink) = AsyncStream<EngineEvent>.makeStream()
         let reader = OriginReader(origins: origins, arena: arena, limiter: OriginLimiter(), post: { sink.yield($0) })
         for index in manifest.files.indices {

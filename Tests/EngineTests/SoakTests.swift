@@ -7,7 +7,7 @@ import Transport
 
 @testable import Engine
 
-private let piece = 4 << 20
+private let piece = 1 << 20
 
 /// Everything at once, from a seed: whatever happens on the way, the model comes and nothing is left.
 ///

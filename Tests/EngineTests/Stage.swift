@@ -112,7 +112,7 @@ final class Stage {
     /// Bytes that differ from piece to piece and from mark to mark.
     static func bytes(_ count: Int, mark: UInt8) -> [UInt8] {
         var bytes = [UInt8](repeating: mark, count: count)
-        for (index, place) in stride(from: 0, to: count, by: 4 << 20).enumerated() {
+        for (index, place) in stride(from: 0, to: count, by: 1 << 20).enumerated() {
             bytes[place] = UInt8(truncatingIfNeeded: index &+ 1)
         }
         return bytes

@@ -158,4 +158,40 @@ import Testing
         script.do_(.tick)
         #expect(script.members.isEmpty)
     }
+
+    @Test func whoSaysFarewellIsNotLiveAtOnce() {
+        var script = Script()
+        let scheduler = Member(key: MemberKey(cluster: "main", role: .scheduler, name: "s"), incarnation: 5)
+        let peer = Member(key: MemberKey(cluster: "main", role: .peer, name: "p"), incarnation: 5)
+        script.do_(.registered(MemberSession(1), scheduler))
+        script.do_(.registered(MemberSession(2), peer))
+        let actions = script.do_(.left(MemberSession(1)))
+        #expect(script.members[scheduler.key]?.isLive == false)
+        let told = actions.compactMap { action -> DynamicConfiguration? in
+            if case .configure(MemberSession(2), let configuration) = action { configuration } else { nil }
+        }
+        #expect(told.last?.schedulers.map(\.isLive) == [false])
+        #expect(script.do_(.left(MemberSession(1))).isEmpty, "said once")
+        script.do_(.ended(MemberSession(1)))
+        // Its next life is live again.
+        script.do_(.registered(MemberSession(3), scheduler))
+        #expect(script.members[scheduler.key]?.isLive == true)
+    }
+
+    @Test func namedSettingsAreKeptBesideTheOthersAndTold() {
+        var script = Script()
+        let scheduler = Member(key: MemberKey(cluster: "main", role: .scheduler, name: "s"), incarnation: 5)
+        script.do_(.registered(MemberSession(1), scheduler))
+        let actions = script.do_(.changeSettings(cluster: "main", ["stall_ms": "500", "lease_pieces": "8"]))
+        #expect(script.clusters["main"]?.settings.named == ["stall_ms": "500", "lease_pieces": "8"])
+        #expect(actions.contains { if case .configure = $0 { true } else { false } })
+        script.do_(.putCluster(name: "main", ClusterSettings(uploadSlots: 9)))
+        #expect(script.clusters["main"]?.settings.named.count == 2, "the other way to set leaves them alone")
+        script.do_(.changeSettings(cluster: "main", ["stall_ms": nil]))
+        #expect(script.clusters["main"]?.settings.named == ["lease_pieces": "8"])
+        #expect(script.clusters["main"]?.settings.uploadSlots == 9)
+        #expect(script.do_(.changeSettings(cluster: "main", ["lease_pieces": "8"])).isEmpty, "no change")
+        let refused = script.do_(.changeSettings(cluster: "nowhere", ["lease_pieces": "8"]))
+        #expect(refused.contains { if case .refuse(let failure) = $0 { failure.code == .unknownCluster } else { false } })
+    }
 }

@@ -37,10 +37,14 @@ import Testing
             #expect(parents.count == 12, "\(name) has \(parents.count)")
             #expect(Set(parents.map(\.host)).count == parents.count)
             if name.hasPrefix("p") {
-                #expect(parents.filter(\.isSeed).count == 2)
                 #expect(parents.contains { $0.distance == 0 }, "\(name) has no parent on its machine")
                 #expect(parents.contains { $0.distance == 2 }, "\(name) has none in another rack")
             }
+        }
+        // Each seed has about so many children as set (64 of 256, rounded up from 152), and seeds have each other.
+        for seed in ["s1", "s2"] {
+            let children = graph.count { $0.value.contains { $0.host.name == seed } }
+            #expect((16...64).contains(children), "\(seed) has \(children) children")
         }
         // From every host everything is reached without the seeds, in few steps.
         for start in ["p0", "p77", "p149"] {

@@ -17,13 +17,13 @@ func pieceDigest(_ task: TaskID, _ piece: UInt32) -> Digest {
     digest(Int(task.digest.bytes[0]) << 32 | Int(piece) + 1)
 }
 
-/// A model of files with so many 4 MiB pieces each; tasks are numbered from `firstTask`.
+/// A model of files with so many pieces of 1 MiB each; tasks are numbered from `firstTask`.
 func model(
     _ number: Int = 1, pieces: [Int] = [8], firstTask: Int = 1, reference: String = "hf://org/name@main"
 ) -> ResolvedModel {
     let files = pieces.enumerated().map { index, count in
         ManifestFile(
-            path: "file-\(index)", sizeBytes: UInt64(count) * 4 * mebibyte,
+            path: "file-\(index)", sizeBytes: UInt64(count) * mebibyte,
             publishedDigest: digest(firstTask + index, .sha256), task: taskID(firstTask + index))
     }
     let manifest = try! Manifest(reference: reference, revision: "c0ffee", files: files)
@@ -47,6 +47,11 @@ struct ScriptedCluster {
     /// A scheduler past its learning time, unless told otherwise.
     init(learning: Bool = false, _ change: (inout SchedulingSettings) -> Void = { _ in }) {
         var settings = SchedulingSettings()
+        // Small, and the same whatever rate the origin is found to have: tests count leases.
+        settings.leasePieces = 4
+        settings.leasesPerHolder = 2
+        settings.exposedPiecesMax = 16
+        settings.originPiecesMin = 1_024
         change(&settings)
         scheduler = Scheduler(settings: settings, seed: 7, firstLease: 100, nowNs: 0)
         if !learning { do_(.expectedHosts(0)) }

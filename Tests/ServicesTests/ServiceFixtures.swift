@@ -37,11 +37,11 @@ func eventually(_ what: String, _ condition: () async throws -> Bool) async thro
     Issue.record("never came true: \(what)")
 }
 
-/// A manifest of one file of so many 4 MiB pieces, and its model.
+/// A manifest of one file of so many pieces of 1 MiB, and its model.
 func wireModel(pieces: Int = 4) -> (id: String, task: String, manifest: Wire.Manifest) {
     let digest = Digests.sha256(Array("content".utf8))
     let file = ManifestFile(
-        path: "model.safetensors", sizeBytes: UInt64(pieces) << 22, publishedDigest: digest,
+        path: "model.safetensors", sizeBytes: UInt64(pieces) << 20, publishedDigest: digest,
         task: TaskID(digest))
     let manifest = try! Manifest(reference: "hf://org/name@main", revision: "c0ffee", files: [file])
     let id = ModelID(Digests.sha256(Array(manifest.canonicalText.utf8)))

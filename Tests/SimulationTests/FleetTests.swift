@@ -113,7 +113,9 @@ struct FleetTests {
 
     @Test func aPictureHasACurveForEachThingMeasured() {
         let svg = Fleet(scenario()).run().svg
-        for name in ["share kept", "origin, of its rate", "interfaces, of theirs", "bound"] { #expect(svg.contains(name)) }
+        for name in ["share kept", "origin, of its rate", "interfaces, of theirs", "bound"] {
+            #expect(svg.contains(name))
+        }
         #expect(svg.hasPrefix("<svg ") && svg.hasSuffix("</svg>\n"))
     }
 

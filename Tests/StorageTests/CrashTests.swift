@@ -35,7 +35,7 @@ import Workers
     }
 
     @Test func aJournalTornAtAnyByteProvesExactlyItsWholeRecords() throws {
-        let sample = Sample(seed: 20, sizeBytes: 4 * mebibyte + 10)
+        let sample = Sample(seed: 20, sizeBytes: 4 * quarterPiece + 10)
         let whole = try journal(of: sample, keeping: [PieceIndex(1), PieceIndex(0)])
         #expect(whole.count == JournalHeader.sizeBytes + 2 * JournalRecord.sizeBytes)
         for length in 0...whole.count {
@@ -69,7 +69,7 @@ import Workers
     }
 
     @Test func aDamagedByteEndsTheJournalThere() throws {
-        let sample = Sample(seed: 21, sizeBytes: 8 * mebibyte + 10)
+        let sample = Sample(seed: 21, sizeBytes: 8 * quarterPiece + 10)
         let whole = try journal(of: sample, keeping: sample.pieces)
         for position in whole.indices {
             var damaged = whole
@@ -88,7 +88,7 @@ import Workers
     }
 
     @Test func afterAnotherBootUnsyncedPiecesAreDigestedAgain() throws {
-        let sample = Sample(seed: 22, sizeBytes: 20 * mebibyte)
+        let sample = Sample(seed: 22, sizeBytes: 20 * quarterPiece)
         let data = "\(directory.path)/store/tasks/\(sample.task.directoryName)/data.partial"
         do {
             let store = try Store(configuration(directory))
@@ -98,7 +98,7 @@ import Workers
             for piece in [2, 3] { try sample.keep(PieceIndex(piece), in: file) }
         }
         // What the machine's crash took: a block of piece 2 that had not reached the disk.
-        try writeFile(data, Array(repeating: 0, count: 4096), at: UInt64(9 * mebibyte))
+        try writeFile(data, Array(repeating: 0, count: 4096), at: UInt64(9 * quarterPiece))
         do {
             // Still the same boot: the page cache lives, and nothing is read again.
             let store = try Store(configuration(directory))
@@ -117,7 +117,7 @@ import Workers
     }
 
     @Test func anUnknownBootIsNeverTheSameBoot() throws {
-        let sample = Sample(seed: 23, sizeBytes: mebibyte)
+        let sample = Sample(seed: 23, sizeBytes: quarterPiece)
         var unknown = configuration(directory)
         unknown.boot = .unknown
         do {
@@ -135,7 +135,7 @@ import Workers
         // Dies after some of 16 pieces, written by three threads in a random order.
         let result = await #expect(processExitsWith: .signal(SIGKILL), observing: [\.standardErrorContent]) {
             [path = path as String] in
-            let sample = Sample(seed: 24, sizeBytes: 63 * mebibyte)
+            let sample = Sample(seed: 24, sizeBytes: 63 * quarterPiece)
             let store = try Store(
                 StoreConfiguration(directory: path + "/store", freeBytesMin: 0, faults: nil))
             let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
@@ -153,7 +153,7 @@ import Workers
         }
         let told = String(decoding: try #require(result).standardErrorContent, as: UTF8.self)
             .split(separator: "\n").compactMap { $0.hasPrefix("kept ") ? UInt32($0.dropFirst(5)) : nil }
-        let sample = Sample(seed: 24, sizeBytes: 63 * mebibyte)
+        let sample = Sample(seed: 24, sizeBytes: 63 * quarterPiece)
         let store = try Store(StoreConfiguration(directory: path + "/store", freeBytesMin: 0, faults: nil))
         let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         // Everything whose keeping was said to be done is there, and everything there is right.
@@ -165,7 +165,7 @@ import Workers
     }
 
     @Test func killedBetweenTheRecordAndTheNameItIsPublishedAllTheSame() throws {
-        let sample = Sample(seed: 25, sizeBytes: 5 * mebibyte)
+        let sample = Sample(seed: 25, sizeBytes: 5 * quarterPiece)
         let task = "\(directory.path)/store/tasks/\(sample.task.directoryName)"
         do { try sample.put(in: try Store(configuration(directory))) }
         try #require(rename("\(task)/data", "\(task)/data.partial") == 0)
@@ -175,9 +175,9 @@ import Workers
     }
 
     @Test func whatIsNotProvenIsSetAside() throws {
-        let sample = Sample(seed: 26, sizeBytes: mebibyte)
+        let sample = Sample(seed: 26, sizeBytes: quarterPiece)
         let whole = try journal(of: sample, keeping: sample.pieces)
-        let other = try journal(of: Sample(seed: 27, sizeBytes: mebibyte), keeping: [])
+        let other = try journal(of: Sample(seed: 27, sizeBytes: quarterPiece), keeping: [])
         var cases: [(String, ArraySlice<UInt8>, [UInt8], String)] = [
             ("the final name without a check", whole[...], sample.bytes, "data"),
             ("another size", whole[...], Array(sample.bytes.dropLast()), "data.partial"),
@@ -206,7 +206,7 @@ import Workers
 
     @Test func aPublishedFileChangedBehindOurBackIsNotServed() throws {
         let (touched, changed) = (
-            Sample(seed: 28, sizeBytes: 5 * mebibyte), Sample(seed: 29, sizeBytes: 5 * mebibyte)
+            Sample(seed: 28, sizeBytes: 5 * quarterPiece), Sample(seed: 29, sizeBytes: 5 * quarterPiece)
         )
         do {
             let store = try Store(configuration(directory))

@@ -16,7 +16,7 @@ import Testing
         directory = try TestDirectory()
         store = try Store(configuration(directory))
         samples = [
-            Sample(seed: 100, sizeBytes: 5 * mebibyte), Sample(seed: 101, sizeBytes: 0),
+            Sample(seed: 100, sizeBytes: 5 * quarterPiece), Sample(seed: 101, sizeBytes: 0),
             Sample(seed: 102, sizeBytes: 77),
         ]
         let manifest = try manifest(

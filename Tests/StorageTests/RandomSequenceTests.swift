@@ -20,7 +20,7 @@ import Testing
     func behavesAsTheModelSays(_ seed: UInt64) throws {
         var random = Seeded(seed)
         let directory = try TestDirectory()
-        let samples = (0..<3).map { Sample(seed: 200 + UInt64($0), sizeBytes: (1 + $0 * 5) * mebibyte + $0) }
+        let samples = (0..<3).map { Sample(seed: 200 + UInt64($0), sizeBytes: (1 + $0 * 5) * quarterPiece + $0) }
         var expected = samples.map { _ in Expected() }
         var boot: UInt8 = 1
         var store = try Store(configuration(directory, boot: boot))

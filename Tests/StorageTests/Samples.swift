@@ -82,6 +82,8 @@ final class Sample: Sendable {
 }
 
 let mebibyte = 1 << 20
+/// Of a small file.
+let quarterPiece = 1 << 18
 
 func configuration(
     _ directory: TestDirectory, budgetBytes: UInt64? = nil, faults: (any StorageFaults)? = nil,

@@ -31,7 +31,7 @@ import Testing
     }
 
     @Test func modelsArePinnedTouchedAndFoundAgain() throws {
-        let (one, two) = (Sample(seed: 40, sizeBytes: 5 * mebibyte), Sample(seed: 41, sizeBytes: mebibyte))
+        let (one, two) = (Sample(seed: 40, sizeBytes: 5 * quarterPiece), Sample(seed: 41, sizeBytes: quarterPiece))
         let first = try manifest("first", [("a/one", one), ("two", two)])
         let second = try manifest("second", [("two", two), ("also/two", two)])
         let before: [StoredModel]
@@ -48,12 +48,12 @@ import Testing
             try store.touch(first.model, nowSeconds: 300)
             before = store.models()
             #expect(before.map(\.isComplete) == [false, true])
-            #expect(before.map(\.heldBytes) == [UInt64(2 * mebibyte), UInt64(mebibyte)])
-            #expect(before.map(\.totalBytes) == [UInt64(6 * mebibyte), UInt64(mebibyte)])
+            #expect(before.map(\.heldBytes) == [UInt64(2 * quarterPiece), UInt64(quarterPiece)])
+            #expect(before.map(\.totalBytes) == [UInt64(6 * quarterPiece), UInt64(quarterPiece)])
             #expect(before.map(\.isPinned) == [true, false] && before.map(\.lastUsedSeconds) == [300, 200])
             #expect(
-                store.usage.usedBytes == UInt64(6 * mebibyte)
-                    && store.usage.pinnedBytes == UInt64(6 * mebibyte))
+                store.usage.usedBytes == UInt64(6 * quarterPiece)
+                    && store.usage.pinnedBytes == UInt64(6 * quarterPiece))
             #expect(code { try store.record(first, model: second.model, nowSeconds: 1) } == .invalid)
             #expect(code { try store.pin(ModelID(one.task.digest)) } == .unknownModel)
         }
@@ -131,8 +131,8 @@ import Testing
     }
 
     @Test func aFullDiskIsSaidAndSurvived() throws {
-        let sample = Sample(seed: 80, sizeBytes: 13 * mebibyte)
-        let disk = DiskFullAfter(bytes: 5 << 20)
+        let sample = Sample(seed: 80, sizeBytes: 13 * quarterPiece)
+        let disk = DiskFullAfter(bytes: 5 << 18)
         do {
             let store = try Store(configuration(directory, faults: disk))
             let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
@@ -140,7 +140,7 @@ import Testing
             let full = #expect(throws: StorageError.self) { try sample.keep(PieceIndex(1), in: file) }
             #expect(full?.code == .noSpace && full?.description.contains("the disk is full") == true)
             // Room for the piece, but not for its record.
-            disk.free(bytes: 4 << 20)
+            disk.free(bytes: 4 << 18)
             #expect(code { try sample.keep(PieceIndex(1), in: file) } == .noSpace)
             #expect(file.held.members == [PieceIndex(0)])
             disk.free(bytes: 1 << 30)
@@ -154,9 +154,9 @@ import Testing
     }
 
     @Test func aDiskThatIsFullFromTheStartIsKnownBeforeTheFirstByte() throws {
-        let sample = Sample(seed: 81, sizeBytes: 5 * mebibyte)
+        let sample = Sample(seed: 81, sizeBytes: 5 * quarterPiece)
         let store = try Store(
-            configuration(directory, faults: DiskFullAfter(bytes: 1 << 20, failsAllocations: true)))
+            configuration(directory, faults: DiskFullAfter(bytes: 1 << 18, failsAllocations: true)))
         #expect(code { _ = try store.open(sample.task, sizeBytes: sample.sizeBytes) } == .noSpace)
         #expect(store.tasks().isEmpty)
         for inner in ["tasks", "tmp"] {
@@ -172,7 +172,7 @@ import Testing
     }
 
     @Test func directoriesArePrivate() throws {
-        let sample = Sample(seed: 82, sizeBytes: mebibyte)
+        let sample = Sample(seed: 82, sizeBytes: quarterPiece)
         let store = try Store(configuration(directory))
         _ = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         let root = try Directory(path: directory.path)

@@ -14,7 +14,7 @@ import Workers
 
     @Test func keepsPiecesInAnyOrderAndGivesThemBack() throws {
         let store = try Store(configuration(directory))
-        let sample = Sample(seed: 1, sizeBytes: 9 * mebibyte + 5)
+        let sample = Sample(seed: 1, sizeBytes: 9 * quarterPiece + 5)
         let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         #expect(file.held.isEmpty)
         for piece in [2, 0].map({ PieceIndex($0) }) { try sample.keep(piece, in: file) }
@@ -31,7 +31,7 @@ import Workers
     }
 
     @Test func keepsOnManyThreadsAtOnceAndFindsItAllAgain() throws {
-        let sample = Sample(seed: 2, sizeBytes: 33 * mebibyte)
+        let sample = Sample(seed: 2, sizeBytes: 33 * quarterPiece)
         let before: [TaskInventory]
         do {
             let store = try Store(configuration(directory))
@@ -63,7 +63,7 @@ import Workers
 
     @Test(
         arguments: [Digest.Algorithm.sha256, .gitBlob, .blake3, .origin],
-        [0, 1, 4 * mebibyte, 9 * mebibyte + 1])
+        [0, 1, 4 * quarterPiece, 9 * quarterPiece + 1])
     func publishesWhatIsRight(_ algorithm: Digest.Algorithm, _ sizeBytes: Int) throws {
         let sample = Sample(seed: 3, sizeBytes: sizeBytes, algorithm: algorithm)
         do {
@@ -86,7 +86,7 @@ import Workers
     @Test func reportsAFileThatIsNotWhatWasPublished() throws {
         let store = try Store(configuration(directory))
         let (right, wrong) = (
-            Sample(seed: 4, sizeBytes: 5 * mebibyte), Sample(seed: 5, sizeBytes: 5 * mebibyte)
+            Sample(seed: 4, sizeBytes: 5 * quarterPiece), Sample(seed: 5, sizeBytes: 5 * quarterPiece)
         )
         let file = try store.open(right.task, sizeBytes: right.sizeBytes)
         try right.keep(PieceIndex(0), in: file)
@@ -109,7 +109,7 @@ import Workers
 
     @Test(arguments: [false, true])
     func replacesAPieceWhoseDigestWasWithdrawn(restarting: Bool) throws {
-        let (old, new) = (Sample(seed: 6, sizeBytes: 5 * mebibyte), Sample(seed: 7, sizeBytes: 5 * mebibyte))
+        let (old, new) = (Sample(seed: 6, sizeBytes: 5 * quarterPiece), Sample(seed: 7, sizeBytes: 5 * quarterPiece))
         let first = try Store(configuration(directory))
         var file = try first.open(new.task, sizeBytes: new.sizeBytes)
         for piece in old.pieces { try old.keep(piece, in: file) }
@@ -126,7 +126,7 @@ import Workers
 
     @Test func readersOutliveForgettingAndADownloadGoesOnEmpty() throws {
         let store = try Store(configuration(directory))
-        let sample = Sample(seed: 8, sizeBytes: 5 * mebibyte)
+        let sample = Sample(seed: 8, sizeBytes: 5 * quarterPiece)
         let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         for piece in sample.pieces { try sample.keep(piece, in: file) }
         let source = try file.use()
@@ -150,7 +150,7 @@ import Workers
 
     @Test func twoDownloadsShareAFileUntilBothHaveEnded() throws {
         let store = try Store(configuration(directory))
-        let sample = Sample(seed: 9, sizeBytes: 5 * mebibyte)
+        let sample = Sample(seed: 9, sizeBytes: 5 * quarterPiece)
         let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         #expect(try store.open(sample.task, sizeBytes: sample.sizeBytes) === file)
         #expect(code { _ = try store.open(sample.task, sizeBytes: 1) } == .conflict)
@@ -162,7 +162,7 @@ import Workers
 
     @Test func aPieceThatIsNotAsExpectedIsNotWritten() throws {
         let store = try Store(configuration(directory))
-        let sample = Sample(seed: 10, sizeBytes: 5 * mebibyte)
+        let sample = Sample(seed: 10, sizeBytes: 5 * quarterPiece)
         let file = try store.open(sample.task, sizeBytes: sample.sizeBytes)
         sample.with(PieceIndex(0)) { bytes in
             let outcome = keepPiece(

@@ -11,12 +11,12 @@ enum Fixtures {
         return Digest(.blake3, bytes: bytes)!
     }
 
-    /// Files of so many pieces of 4 MiB each (0: an empty file), named so that they keep their order.
+    /// Files of so many pieces of 1 MiB each (0: an empty file), named so that they keep their order.
     static func manifest(pieces: [Int]) -> Manifest {
         let files = pieces.enumerated().map { index, count in
             let letter = String(UnicodeScalar(UInt8(97 + index)))
             return ManifestFile(
-                path: "\(letter).bin", sizeBytes: UInt64(count) << 22, publishedDigest: digest(UInt64(index)),
+                path: "\(letter).bin", sizeBytes: UInt64(count) << 20, publishedDigest: digest(UInt64(index)),
                 task: TaskID(digest(UInt64(1000 + index))))
         }
         return try! Manifest(reference: "file:///model", revision: "1", files: files)
@@ -36,5 +36,5 @@ enum Fixtures {
         Dictionary(uniqueKeysWithValues: (0..<count).map { (PieceIndex($0), digest(file, $0)) })
     }
 
-    static let megabytes4 = 4 << 20
+    static let pieceBytes = 1 << 20
 }

@@ -124,7 +124,7 @@ import Testing
         for seed in UInt64(0)..<150 {
             var random = SeededGenerator(seed: seed)
             var settings = Script.settings
-            settings.budgetBytes = 5 * Fixtures.megabytes4
+            settings.budgetBytes = 5 * Fixtures.pieceBytes
             var script = Script(
                 pieces: [5, 1, 12], held: [2], digests: [3, 1, 6], settings: settings, seed: seed)
             var debts = Debts()

@@ -38,7 +38,7 @@ import Testing
             script.keep(Fixtures.address(0, 1)).suffix(2) == [
                 .publish(file), .returnLease(lease, failure: nil),
             ])
-        #expect(script.download.progress.originBytes == 8 << 20)
+        #expect(script.download.progress.originBytes == 2 << 20)
         #expect(script.send(.filePublished(file)) == [.finished])
     }
 

@@ -43,13 +43,14 @@ import Testing
 
     @Test func wantsAreBoundedByParentAndBudget() {
         var settings = Script.settings
-        settings.budgetBytes = 6 * Fixtures.megabytes4
+        settings.budgetBytes = 6 * Fixtures.pieceBytes
+        settings.wantsPerParentMin = 4
         var script = Script(pieces: [32], settings: settings)
         _ = script.start()
         let wants = script.link([1, 2]).wants
         #expect(wants.count == 6)
         #expect(wants.filter { $0.peer == PeerNumber(1) }.count <= 4)
-        script.download.budgetBytes = 7 * Fixtures.megabytes4
+        script.download.budgetBytes = 7 * Fixtures.pieceBytes
         #expect(script.download.wakeAtNs == 0, "a changed budget asks for a tick")
         #expect(script.send(.tick).wants.count == 1)
         script.download.budgetBytes = 0
@@ -183,15 +184,15 @@ import Testing
         #expect(script.pass(Script.settings.readTimeoutNs - 1) == [])
         #expect(script.pass(1).dropped == [PeerNumber(1)])
         // The slot of the stuck read still counts; the piece is asked for elsewhere meanwhile.
-        #expect(script.download.inFlightBytes == Fixtures.megabytes4)
+        #expect(script.download.inFlightBytes == Fixtures.pieceBytes)
         script.send(
             .neighbourhood([1, 2].map { ParentOffer(peer: PeerNumber($0), isSeed: false, distance: 1) }))
         script.send(.linkUp(PeerNumber(2)))
         #expect(script.map(2).wants.map(\.peer) == [PeerNumber(2)])
-        #expect(script.download.inFlightBytes == 2 * Fixtures.megabytes4)
+        #expect(script.download.inFlightBytes == 2 * Fixtures.pieceBytes)
         script.send(.readEnded(PeerNumber(1), piece, ok: false))
         script.send(.linkDown(PeerNumber(1)))
-        #expect(script.download.inFlightBytes == Fixtures.megabytes4)
+        #expect(script.download.inFlightBytes == Fixtures.pieceBytes)
         // On probation: back after a wait.
         #expect(script.pass(Script.second).contains(.connect(PeerNumber(1))))
     }
@@ -206,7 +207,7 @@ import Testing
             let actions = script.send(.readCut(PeerNumber(1), piece))
             #expect(actions.wantedPieces == [piece] && actions.dropped.isEmpty)
         }
-        #expect(script.download.inFlightBytes == Fixtures.megabytes4)
+        #expect(script.download.inFlightBytes == Fixtures.pieceBytes)
     }
 
     @Test func aGivenUpReadThatEndsWellAfterAllIsKept() {

@@ -134,7 +134,11 @@ import Testing
     }
 
     @Test func thePieceServedLeastGoesFirst() {
-        var upload = machine(1...3, settings { $0.slotsMax = 1 })
+        var upload = machine(
+            1...3,
+            settings {
+                $0.slotsMax = 1; $0.firstChildWaitNs = 500
+            })
         _ = upload.handle(.wanted(session(1), piece(0)), nowNs: 0)
         _ = upload.handle(.exported(session(1), piece(0), ok: true), nowNs: 0)
         // Piece 0 has left once; it was asked for before piece 1, which has not.
@@ -279,7 +283,7 @@ import Testing
         var upload = machine(
             1...3, held: PieceSet(capacity: 16),
             settings {
-                $0.firstChildWaitNs = 500; $0.haveWaitNs = 1; $0.firstChildMarginNs = 50
+                $0.firstChildWaitNs = 500; $0.haveWaitNs = 1; $0.firstChildMarginNs = 50; $0.firstChildTurns = 0
             })
         _ = upload.handle(.kept(task, piece(0)), nowNs: 0)
         _ = upload.handle(.kept(task, piece(1)), nowNs: 0)

@@ -53,7 +53,7 @@ import Testing
                 let progress = swarm.hosts[number]!.download.progress
                 #expect(progress.keptBytes == progress.totalBytes && progress.originBytes == 0)
                 #expect(
-                    progress.wastedBytes <= 8 << 22, "the end game wastes at most its pieces, seed \(seed)")
+                    progress.wastedBytes <= 8 << 20, "the end game wastes at most its pieces, seed \(seed)")
             }
             fromSeed += swarm.bytesFrom[1] ?? 0
             fromPeers += (2...5).reduce(0) { $0 + (swarm.bytesFrom[UInt32($1)] ?? 0) }

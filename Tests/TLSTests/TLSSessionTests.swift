@@ -20,7 +20,8 @@ private final class Ends {
     deinit { for descriptor in descriptors { close(descriptor) } }
 
     static func context(_ own: MadeCertificate) throws -> TLSContext {
-        try TLSContext(authorityPEM: MadeCertificate.authority, certificatePEM: own.certificate, keyPEM: own.key)
+        try TLSContext(
+            TLSMaterial(authorityPEM: MadeCertificate.authority, certificatePEM: own.certificate, keyPEM: own.key))
     }
 
     /// Both sides' handshakes, as far as they go.
@@ -133,7 +134,7 @@ struct TLSSessionTests {
             (MadeCertificate.authority, one.certificate, MadeCertificate.two.key, "key"),
         ] {
             let error = #expect(throws: TLSError.self) {
-                try TLSContext(authorityPEM: authority, certificatePEM: certificate, keyPEM: key)
+                try TLSContext(TLSMaterial(authorityPEM: authority, certificatePEM: certificate, keyPEM: key))
             }
             #expect(error?.description.contains(what) == true)
             #expect(error?.description.contains("BEGIN") == false)

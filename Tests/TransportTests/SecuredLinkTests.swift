@@ -11,12 +11,10 @@ import TransportVerbs
 import VerbsDouble
 
 extension LinkSecurity {
-    static func made(_ own: MadeCertificate) -> LinkSecurity {
-        guard
-            let context = try? TLSContext(
-                authorityPEM: MadeCertificate.authority, certificatePEM: own.certificate, keyPEM: own.key)
-        else { preconditionFailure("a made certificate is of no use") }
-        return LinkSecurity(context)
+    static func made(_ own: MadeCertificate) -> LinkSecurity { LinkSecurity { material(own) } }
+
+    static func material(_ own: MadeCertificate) -> TLSMaterial {
+        TLSMaterial(authorityPEM: MadeCertificate.authority, certificatePEM: own.certificate, keyPEM: own.key)
     }
 }
 
@@ -168,8 +166,25 @@ private typealias Trust = SecuredNetwork.Trust
         #expect(asked.withLock { $0 } == ["martlet://here/peer/one"])
     }
 
+    /// Whose certificate names no member is admitted where that is allowed; another member's never is.
+    @Test func anAuthorityOfOnesOwnMayNameHostsInItsOwnWay() {
+        let (here, unnamed) = (
+            LinkIdentity(host: HostID("one")!, incarnation: 1, cluster: "here"), ["spiffe://corp/gpu7"]
+        )
+        let lenient = CertificateAuthenticator(admitsUnnamed: true)
+        #expect(lenient.admits(here, proof: LinkProof(names: unnamed, serial: "1"), inbound: true))
+        #expect(lenient.admits(here, proof: LinkProof(names: [], serial: "1"), inbound: true))
+        #expect(!lenient.admits(here, proof: LinkProof(names: ["martlet://here/seed/two"], serial: "1"), inbound: true))
+        #expect(!lenient.admits(here, proof: nil, inbound: true))
+        #expect(!CertificateAuthenticator().admits(here, proof: LinkProof(names: unnamed, serial: "1"), inbound: true))
+        #expect(
+            !CertificateAuthenticator().admits(
+                here, proof: LinkProof(names: ["martlet://here/scheduler/one"], serial: "1"), inbound: true))
+    }
+
     @Test func linksToComeShowTheNextCertificate() throws {
-        let security = LinkSecurity.made(.foreign)
+        let newest = Mutex(LinkSecurity.material(.foreign))
+        let security = LinkSecurity { newest.withLock { $0 } }
         let trust: @Sendable (HostID) -> Trust = { host in
             host.name == "two" ? Self.own(host) : Trust(security: security)
         }
@@ -177,7 +192,7 @@ private typealias Trust = SecuredNetwork.Trust
             let (child, parent) = (try bench.host("one", cluster: "here"), try bench.host("two", cluster: "here"))
             let link = try bench.connect(child, to: parent)
             #expect(bench.pump { child.seen.down(link) != nil })
-            security.replace(LinkSecurity.made(.one).context)
+            newest.withLock { $0 = LinkSecurity.material(.one) }
             _ = try bench.link(child, parent)
         }
     }

@@ -189,6 +189,7 @@ class Cluster:
         self.commands = []
         self.martlet = executable()
         self.manager = self.scheduler = self.origin = None
+        self.token = self.directory / "token"
         self.manager_port = self.scheduler_port = None
         self.static_scheduler = False
         # Also when the test runner is interrupted, which runs no clean-up.
@@ -228,7 +229,12 @@ class Cluster:
         env.update(HOME=str(self.directory), MARTLET_CLUSTER_NAME=self.name, MARTLET_PEER_MIN_FREE="0")
         if self.origin:
             env["HF_ENDPOINT"] = self.origin.url
-        if self.host != "127.0.0.1":
+        # Beside it lie the authority, the operators' socket and the schedulers' identities.
+        env["MARTLET_MANAGER_DATABASE"] = str(self.directory / "manager.sqlite")
+        if self.token.exists():
+            env["MARTLET_IDENTITY_TOKEN_FILE"] = str(self.token)
+        elif self.host == "127.0.0.1" and self.manager is None:
+            # Without a manager there is nobody to join by.
             env["MARTLET_TLS_INSECURE"] = "true"
         if self.manager_port:
             env["MARTLET_MANAGER_ADDRESSES"] = f"{self.manager_host}:{self.manager_port}"
@@ -246,17 +252,22 @@ class Cluster:
         self.origin = self._start(Origin(self, pathlib.Path(root), *arguments))
         return self.origin
 
-    def start_manager(self) -> Process:
+    def start_manager(self, **env) -> Process:
+        """A manager, and a token in a file by which all others join."""
         self.manager_port = free_port()
         metrics = free_port()
         env = self.env(
-            MARTLET_MANAGER_LISTEN=f"{self.host}:{self.manager_port}",
-            MARTLET_MANAGER_DATABASE=str(self.directory / "manager.sqlite"),
-            MARTLET_MANAGER_METRICS_LISTEN=f"127.0.0.1:{metrics}", MARTLET_MANAGER_ADDRESSES=None)
+            MARTLET_MANAGER_LISTEN=f"{self.host}:{self.manager_port}", MARTLET_TLS_INSECURE=None,
+            MARTLET_MANAGER_METRICS_LISTEN=f"127.0.0.1:{metrics}", MARTLET_MANAGER_ADDRESSES=None, **env)
         process = Process("manager", [self.martlet, "manager"], env, self.directory / "manager.log", ready_at(metrics))
         process.metrics_port = metrics
         self.manager = self._start(process)
+        self.token.write_text(self.make_token("scheduler,seed,peer"))
         return process
+
+    def make_token(self, roles: str, *arguments) -> str:
+        """A join token, as an operator on the manager's machine makes it."""
+        return self.run("token", "create", "--role", roles, *arguments).strip()
 
     def start_scheduler(self, name: str = "scheduler-1", **env) -> Process:
         """A scheduler on a port of its own; the one started last is the one that hosts are pointed to by hand."""
@@ -281,6 +292,7 @@ class Cluster:
         return self._start(
             Peer(
                 self, name, "up", f"machine-of-{name}", {
+                    "MARTLET_TLS_INSECURE": None,
                     "MARTLET_MANAGER_LISTEN": f"127.0.0.1:{free_port()}",
                     "MARTLET_MANAGER_DATABASE": str(self.directory / "state" / "manager.sqlite"),
                     "MARTLET_SCHEDULER_LISTEN": f"127.0.0.1:{free_port()}"})).wait_attached()

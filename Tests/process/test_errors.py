@@ -226,13 +226,19 @@ class Servers(ClusterTest):
         """Refused by the manager, and by a scheduler named by hand."""
         model = write_model(self.models, size=2 * MIB)
         self.cluster.start_all(self.models, peers=0)
-        stranger = {"attached": False, "MARTLET_CLUSTER_NAME": "another"}
-        by_manager = self.cluster.start_peer("stranger-1", **stranger)
-        self.assert_fails(by_manager.start_get(model.reference), CONFLICT, "another", "manager knows wrong-cluster")
-        self.cluster.static_scheduler = True
-        by_scheduler = self.cluster.start_peer("stranger-2", MARTLET_MANAGER_ADDRESSES=None, **stranger)
         self.assert_fails(
-            by_scheduler.start_get(model.reference), CONFLICT, "serves cluster wrong-cluster, not .another", "set cluster.name")
+            self.server("peer", MARTLET_CLUSTER_NAME="another"), CONFLICT, "of cluster wrong-cluster, not of .another",
+            "set cluster.name")
+
+    def test_wrong_cluster_without_manager(self):
+        """Without identities it is for the scheduler to refuse."""
+        model = write_model(self.models, size=2 * MIB)
+        self.cluster.start_origin(self.models)
+        self.cluster.start_scheduler()
+        self.cluster.static_scheduler = True
+        by_scheduler = self.cluster.start_peer("stranger", attached=False, MARTLET_CLUSTER_NAME="another")
+        self.assert_fails(
+            by_scheduler.start_get(model.reference), CONFLICT, "serves cluster wrong-cluster-without-ma, not .another", "set cluster.name")
         self.assertEqual(self.cluster.origin.bytes_served(), 0)
 
     def test_rdma_demanded_and_not_there(self):

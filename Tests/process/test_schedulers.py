@@ -20,6 +20,15 @@ class Schedulers(ClusterTest):
             host.wait_schedulers(schedulers)
         return hosts[0], hosts[1:]
 
+    def assert_read_once(self, models):
+        """The origin sent every content once; files that are alike are one. Two schedulers may each have one read that
+        models of both have, while neither has heard of it: here a small one."""
+        sizes = {digest: (m.directory / path).stat().st_size for m in models for path, digest in m.files.items()}
+        shared = [d for d in sizes if sum(d in m.files.values() for m in models) > 1]
+        served = self.cluster.origin.bytes_served()
+        self.assertGreaterEqual(served, sum(sizes.values()))
+        self.assertLessEqual(served, sum(sizes.values()) + sum(sizes[d] for d in shared), "the origin was read twice")
+
     def in_the_middle(self, model, peer):
         wait_for(f"{peer.name} has a part", lambda: peer.received_bytes() >= 0.2 * model.bytes, limit=60)
         self.assertLess(peer.received_bytes(), model.bytes, "the origin was not slow enough")
@@ -59,7 +68,7 @@ class Schedulers(ClusterTest):
             self.assert_placed(model, self.place(f"2/{model.reference[5:]}"))
         for model in models[:80]:
             self.assert_placed(model, self.place(f"1/{model.reference[5:]}"))
-        self.assertEqual(self.cluster.origin.bytes_served(), sum(m.bytes for m in models), "the origin was read twice")
+        self.assert_read_once(models)
 
     def test_killed_and_replaced_by_another_instance(self):
         model = write_model(self.models, size=256 * MIB)
@@ -125,7 +134,7 @@ class Schedulers(ClusterTest):
         for (peer, model), get in gets.items():
             self.assert_accounted(get.result(), model)
             self.assert_placed(model, self.place(f"{peer.name}/{model.reference[5:]}"))
-        self.assertEqual(self.cluster.origin.bytes_served(), sum(m.bytes for m in models), "the origin was read twice")
+        self.assert_read_once(models)
 
     def test_peer_that_starts_while_the_manager_is_away(self):
         model = write_model(self.models, size=12 * MIB)

@@ -35,8 +35,7 @@ def on(address: str, port: int, devices: str = "auto") -> dict:
     """Settings of a host at this address whose pieces are served and read on these RDMA devices, or not at all."""
     return {
         "MARTLET_PEER_TRANSPORT": TRANSPORT, "MARTLET_PEER_LISTEN": f"{address}:{port}",
-        "MARTLET_PEER_RDMA_LISTEN": f"{address}:{port}", "MARTLET_PEER_RDMA_DEVICES": devices,
-        "MARTLET_TLS_INSECURE": "true"}
+        "MARTLET_PEER_RDMA_LISTEN": f"{address}:{port}", "MARTLET_PEER_RDMA_DEVICES": devices}
 
 
 def by_transport(result: dict) -> dict:

@@ -96,7 +96,7 @@ class Rails(SettingsTest):
     def test_rails_on_every_interface_are_announced_at_their_own_address(self):
         cluster = self.cluster("own-address")
         self.start(cluster)
-        more = {"MARTLET_PEER_RDMA_LISTEN": "0.0.0.0:0", "MARTLET_TLS_INSECURE": "true"}
+        more = {"MARTLET_PEER_RDMA_LISTEN": "0.0.0.0:0"}
         seed = cluster.start_seed(**self.rdma(**more))
         for device in self.devices:
             self.assertRegex(seed.said(), rf"listens=\"[^\"]*rdma:{re.escape(device.address)}:\d+")

@@ -25,7 +25,8 @@ class Arena:
 class Contender(abc.ABC):
     """One way of bringing a file to many nodes.
 
-    `prepare` brings up what stands ready in a real cluster before anyone asks for a file; it is not timed. From `start` on it is.
+    `prepare` brings up what stands ready in a real cluster before anyone asks for a file; it is not timed. From `start` on
+    it is.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Contender(abc.ABC):
 
     @abc.abstractmethod
     def finished(self, node):
-        """When the node had the whole file, verified, by the wall clock in seconds; nothing before. Raises when it failed."""
+        """When the node had the whole file, by the wall clock in seconds; nothing before. Raises when it failed."""
 
     @abc.abstractmethod
     def result(self, node) -> pathlib.Path:

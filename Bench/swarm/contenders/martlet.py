@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import subprocess
 import time
 import urllib.request
 
@@ -14,10 +15,13 @@ METRICS = 9100
 
 class Contestant(Contender):
     name = "martlet"
-    tuning = "built-in settings; pieces verified by BLAKE3 against what the first reader of the origin got"
+    tuning = (
+        "one TCP stream a link (peer.streams=1; built in are 4, for fast networks), else built-in settings; any peer reads "
+        "the origin unless there are seeds; pieces verified by BLAKE3 against what the first reader of the origin got")
 
     def __init__(self, arena):
         super().__init__(arena)
+        self.servers = {}
         self.gets = {}
         self.ended = {}
 
@@ -33,8 +37,10 @@ class Contestant(Contender):
     def _env(self, **more) -> dict:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MARTLET_", "HF_", "XDG_"))}
         env.update(
-            HOME=str(self.arena.directory), MARTLET_CLUSTER_NAME="bench", MARTLET_TLS_INSECURE="true",
-            MARTLET_LOG_LEVEL=self.arena.options.log_level)
+            HOME=str(self.arena.directory), MARTLET_CLUSTER_NAME="bench",
+            # Beside it lie the authority, the operators' socket and the scheduler's identity.
+            MARTLET_MANAGER_DATABASE=str(self.arena.directory / "manager.sqlite"),
+            MARTLET_IDENTITY_TOKEN_FILE=str(self.arena.directory / "token"), MARTLET_LOG_LEVEL=self.arena.options.log_level)
         env.update({f"MARTLET_{key.upper()}": str(value) for key, value in more.items()})
         for setting in self.arena.options.set:
             key, _, value = setting.partition("=")
@@ -44,7 +50,12 @@ class Contestant(Contender):
     def prepare(self, nodes, seeds):
         control, directory = self.arena.control, self.arena.directory
         manager = f"{control.address}:7600"
-        self._serve(control, "manager", METRICS, manager_listen=manager, manager_database=directory / "manager.sqlite")
+        self._serve(control, "manager", METRICS, manager_listen=manager)
+        # By the manager's Unix socket, which every network namespace of this machine reaches.
+        made = subprocess.run(
+            [self.executable(), "token", "create", "--role", "scheduler,seed,peer"], env=self._env(), capture_output=True,
+            text=True, timeout=60, check=True)
+        (directory / "token").write_text(made.stdout)
         self._serve(
             control, "scheduler", METRICS + 1, manager_addresses=manager, scheduler_name="scheduler",
             scheduler_listen=f"{control.address}:7610")
@@ -53,13 +64,19 @@ class Contestant(Contender):
         for host in nodes:
             self._peer(host, "peer", manager)
         for host in [*seeds, *nodes]:
-            wait_for(
-                f"{host.name} is attached", lambda: "martlet_scheduler_attached 1" in self.page(host, "/metrics"), 60)
+            wait_for(f"{host.name} is attached", lambda: self._is_attached(host), 60)
 
-    def _serve(self, host, command: str, metrics: int, **env) -> None:
+    def _is_attached(self, host) -> bool:
+        if self.servers[host.name].poll() is not None:
+            raise RuntimeError(f"the peer of {host.name} ended: {self.servers[host.name].said()}")
+        return "martlet_scheduler_attached 1" in self.page(host, "/metrics")
+
+    def _serve(self, host, command: str, metrics: int, **env):
         env[f"{command if command != 'seed' else 'peer'}_metrics_listen"] = f"127.0.0.1:{metrics}"
         process = self.arena.processes.start(
             host, [self.executable(), command], self.arena.log(f"{host.name}-{command}"), self._env(**env))
+
+        self.servers[host.name] = process
 
         def ready() -> bool:
             if process.poll() is not None:
@@ -74,7 +91,7 @@ class Contestant(Contender):
         self._serve(
             host, command, METRICS, manager_addresses=manager, peer_name=host.name, peer_data_dir=place / "store",
             peer_socket=place / "s", peer_listen=f"{host.address}:7620", peer_machine=f"machine-{host.name}",
-            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp")
+            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp", peer_streams=1)
 
     @staticmethod
     def page(host, path: str, port: int = METRICS):

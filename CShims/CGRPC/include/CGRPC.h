@@ -20,8 +20,12 @@
 #include <grpc/support/string_util.h>
 #include <stdint.h>
 
-// Starts gRPC and silences its own log unless GRPC_VERBOSITY is set in the environment.
+// Starts gRPC and silences its own log unless GRPC_VERBOSITY is set in the environment. TLS is 1.3 alone from then on: gRPC has
+// no setting for it, but with no cipher of TLS 1.2 that could be agreed on (GRPC_SSL_CIPHER_SUITES names one that needs a key
+// shared beforehand) no older version can be.
 void martlet_rpc_init(void);
+// TLS handshakes that failed in this process, as client and as server. Not counted where GRPC_VERBOSITY is set.
+uint64_t martlet_rpc_handshake_failures(void);
 
 // Starts a detached thread, all signals blocked, that calls `complete` for each operation that completes on the queue, until
 // the queue is shut down. 0 or -errno.
@@ -97,6 +101,10 @@ char *_Nullable martlet_rpc_peer(martlet_rpc_call *_Nonnull call);
 void martlet_rpc_peer_names(martlet_rpc_call *_Nonnull call, void *_Nullable context,
                             void (*_Nonnull visit)(void *_Nullable context, const char *_Nonnull name, size_t count));
 
+// The other side's verified certificate as PEM: calls `visit` once, or never when there is none.
+void martlet_rpc_peer_certificate(martlet_rpc_call *_Nonnull call, void *_Nullable context,
+                                  void (*_Nonnull visit)(void *_Nullable context, const char *_Nonnull pem, size_t count));
+
 // A channel argument; the strings are to outlive its use.
 grpc_arg martlet_rpc_integer_argument(const char *_Nonnull key, int value);
 grpc_arg martlet_rpc_string_argument(const char *_Nonnull key, const char *_Nonnull value);
@@ -107,6 +115,17 @@ grpc_channel_credentials *_Nullable martlet_rpc_client_tls(const char *_Nonnull 
 // ca: clients must show a certificate signed by it; NULL: clients are not asked for one.
 grpc_server_credentials *_Nullable martlet_rpc_server_tls(const char *_Nullable ca, const char *_Nonnull cert,
                                                           const char *_Nonnull key);
+
+// The same with certificates that change: `fetch` is called at each handshake, by one thread at a time, with `context`, which
+// outlives the process's last handshake. requires: clients without a certificate are refused in the handshake.
+grpc_server_credentials *_Nullable martlet_rpc_rotating_server_tls(
+    int requires, grpc_ssl_certificate_config_reload_status (*_Nonnull fetch)(
+                      void *_Nullable context, grpc_ssl_server_certificate_config *_Nullable *_Nullable config),
+    void *_Nullable context);
+// What `fetch` hands over; PEM texts.
+grpc_ssl_server_certificate_config *_Nullable martlet_rpc_certificate_config(const char *_Nonnull ca,
+                                                                             const char *_Nonnull cert,
+                                                                             const char *_Nonnull key);
 
 // A deadline this long from now, on the clock that gRPC wants.
 gpr_timespec martlet_rpc_deadline(int64_t timeout_ns);

@@ -30,6 +30,8 @@ int martlet_socket_path(const char *_Nonnull path, struct sockaddr_storage *_Non
 int martlet_socket_port(int descriptor);
 // The far side's IP address as 16 bytes, IPv4 mapped into IPv6.
 int martlet_socket_peer_address(int descriptor, uint8_t *_Nonnull address);
+// 1 when the far side is this machine by its address, 0 when not.
+int martlet_socket_is_loopback(int descriptor);
 // The pending error as a positive number, 0 for none.
 int martlet_socket_pending_error(int descriptor);
 // The user id of the process at the far side of a Unix-domain socket.

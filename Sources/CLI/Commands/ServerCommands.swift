@@ -2,8 +2,9 @@ extension Command {
     private static let serverNotes = [
         "Runs in the foreground and logs to stderr until Ctrl-C or SIGTERM, then ends in order with exit code 0. "
             + "Metrics and readiness are served where --metrics-listen says.",
-        "Servers listen on this machine alone unless told otherwise; beyond it they want TLS (--tls-ca, --tls-cert, --tls-key) "
-            + "or the word --tls-insecure.",
+        "Servers listen on this machine alone unless told otherwise. They prove themselves with certificates of the cluster's own "
+            + "authority, which the manager makes and to which each joins once with a token (martlet token create); or with given "
+            + "files (--tls-ca, --tls-cert, --tls-key). Only --insecure does without, on loopback addresses.",
     ]
 
     static let manager = Command(
@@ -11,8 +12,8 @@ extension Command {
         examples: [
             Example("martlet manager", "On this machine alone: 127.0.0.1:7600."),
             Example(
-                "martlet manager --listen 0.0.0.0:7600 --tls-insecure",
-                "For a cluster in a network you trust."),
+                "martlet manager --listen 0.0.0.0:7600",
+                "For a cluster; then martlet token create, and the token to each server."),
         ],
         about: serverNotes, configuration: .manager, stopsGracefully: true
     ) { _, context in try await runManager(context) }
@@ -21,7 +22,8 @@ extension Command {
         name: "scheduler", summary: "decide who reads the origin, and who gets pieces from whom",
         examples: [
             Example(
-                "martlet scheduler --manager 127.0.0.1:7600", "Known to all members by way of the manager."),
+                "martlet scheduler --manager 127.0.0.1:7600 --token-file join.token",
+                "Known to all members by way of the manager."),
             Example(
                 "martlet scheduler --listen 0.0.0.0:7610 --advertise 10.0.0.5:7610",
                 "Without a manager: peers name it by --schedulers."),
@@ -46,7 +48,8 @@ extension Command {
         name: "peer", summary: "bring models to a node, and pass them on",
         examples: [
             Example(
-                "martlet peer --manager 10.0.0.5:7600 --listen 0.0.0.0:7620 --rack r12", "On every node."),
+                "martlet peer --manager 10.0.0.5:7600 --token-file join.token --listen 0.0.0.0:7620 --rack r12",
+                "On every node."),
             Example(
                 "martlet peer --schedulers 10.0.0.5:7610 --slots-bytes 1GiB",
                 "Without a manager; more memory for pieces in flight."),
