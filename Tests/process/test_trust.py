@@ -147,11 +147,11 @@ class Trust(ClusterTest):
         for port in (self.cluster.manager_port, self.cluster.scheduler.port):
             for version in ("-tls1_2", "-tls1_1"):
                 done = subprocess.run(
-                    ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", version, "-alpn", "h2"], input="", text=True,
+                    ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", version, "-alpn", "h2"], input="", text=True, errors="replace",
                     capture_output=True, timeout=30)
                 self.assertNotEqual(done.returncode, 0, f"{version} was agreed on: {done.stdout}")
             shown = subprocess.run(
-                ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-alpn", "h2"], input="", text=True,
+                ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-tls1_3", "-alpn", "h2"], input="", text=True, errors="replace",
                 capture_output=True, timeout=30)
             self.assertIn("TLSv1.3", shown.stdout)
             # Plain HTTP/2, as before there was TLS, and noise: closed without a word of it.
