@@ -205,11 +205,6 @@ class VerdictTest(unittest.TestCase):
         result = json.loads(done.stdout)["results"][0]
         self.assertEqual(codes(result)[0], "too-few-requests", result["findings"])
 
-    def test_verification_that_fills_its_threads(self):
-        # The same machine's transport only copies: one hashing thread cannot follow.
-        result = measured("--local", "--transport", "local", "--verify", "--no-limits")
-        self.assertIn(codes(result)[0], ("verification", "shared-processor", "reading-core"), result["findings"])
-
     def test_memory_that_may_not_be_pinned(self):
         if not os.path.isdir("/sys/class/infiniband") or not os.listdir("/sys/class/infiniband"):
             self.skipTest("needs an RDMA device; the guests of make test-rxe have one")
