@@ -189,7 +189,10 @@ let package = Package(
             ]),
         tests(
             "Services",
-            ["SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity", "System"]),
+            [
+                "SchedulerService", "ManagerService", "PeerService", "ControlAPI", "Scheduling", "Registry", "Identity",
+                "System",
+            ]),
         tests("Bandwidth", ["Bandwidth", "Observability", "System", "Transport"]),
         tests("Engine", ["Engine", "PeerService", "TransportVerbs", "System"]),
         tests("Tidy", []),

@@ -64,7 +64,7 @@ func refusal(_ body: () throws -> Void) -> String {
         #expect(configuration[Schema.Manager.listen] == NetworkAddress(host: "127.0.0.1", port: 7600))
         #expect(configuration[Schema.Manager.addresses] == [])
         #expect(configuration[Schema.Scheduler.advertise] == nil)
-        #expect(configuration[Schema.Scheduler.leasePieces] == 4)
+        #expect(configuration[Schema.Scheduler.leasePieces] == 16)
         #expect(configuration[Schema.Peer.name] == "node-7")
         #expect(configuration[Schema.Peer.transport] == .auto)
         #expect(configuration[Schema.Peer.slotsBytes] == 256 << 20)

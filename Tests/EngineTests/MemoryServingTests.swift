@@ -92,7 +92,7 @@ private let piece = 1 << 20
     }
 
     @Test func aSlotIsNotTouchedBeforeItsExportIsRetired() throws {
-        // Room for four pieces, two of them ready.
+        // Room for sixteen pieces, two of them ready.
         let stage = try stage(arenaBytes: 16 << 20)
         let task = try serving(stage, pieces: 2)
         stage.holdsRetirement = true
@@ -103,7 +103,7 @@ private let piece = 1 << 20
         // Revoked, but somebody may still read it: whoever needs slots gets the others.
         var taken: [Slot] = []
         while let slot = stage.interpreter.takeSlot(lengthBytes: piece) { taken.append(slot) }
-        #expect(taken.count == 3 && stage.isExported(ExportID(1), task, 0))
+        #expect(taken.count == 15 && stage.isExported(ExportID(1), task, 0))
         stage.retire(ExportID(1))
         stage.settle()
         #expect(stage.interpreter.takeSlot(lengthBytes: piece).map { taken.append($0) } != nil)
@@ -115,7 +115,7 @@ private let piece = 1 << 20
         let stage = try stage(arenaBytes: 16 << 20) { $0.exportsWaitingMax = 1 }
         let task = try serving(stage)
         dropAll(stage)
-        var taken = (0..<4).map { _ in stage.arena.take(lengthBytes: piece)! }
+        var taken = (0..<16).map { _ in stage.arena.take(lengthBytes: piece)! }
         let link = open(stage, task)
         want(stage, link, 0)
         #expect(stage.interpreter.exportsWaiting.count == 1 && busy(stage) == 0)
@@ -137,12 +137,12 @@ private let piece = 1 << 20
 
     @Test func whatLiesReadyMakesRoomForDownloadsAndOriginsAtOnce() throws {
         let stage = try stage(arenaBytes: 16 << 20) { $0.residentPercentMax = 100 }
-        _ = try serving(stage, pieces: 5)
-        #expect(stage.interpreter.resident.count == 4, "the arena is full of what lies ready")
+        _ = try serving(stage, pieces: 17)
+        #expect(stage.interpreter.resident.count == 16, "the arena is full of what lies ready")
         // By the origin.
-        _ = try serving(stage, pieces: 6, mark: 5)
+        _ = try serving(stage, pieces: 20, mark: 5)
         // By a parent.
-        let model = try stage.model("m", ["a": Stage.bytes(6 * piece, mark: 8)])
+        let model = try stage.model("m", ["a": Stage.bytes(20 * piece, mark: 8)])
         let task = model.1.files[0].task
         stage.addParent("p")
         let (_, ends) = stage.start(model)
@@ -153,8 +153,8 @@ private let piece = 1 << 20
 
     @Test func moreThanItsShareNeverLiesReady() throws {
         let stage = try stage(arenaBytes: 64 << 20) { $0.residentPercentMax = 25 }
-        _ = try serving(stage, pieces: 9)
-        #expect(stage.interpreter.resident.bytes <= 16 << 20 && stage.interpreter.resident.count == 4)
+        _ = try serving(stage, pieces: 20)
+        #expect(stage.interpreter.resident.bytes <= 16 << 20 && stage.interpreter.resident.count == 16)
     }
 
     @Test func aForgottenTaskIsNotServedFromMemoryAnyMore() throws {

@@ -216,7 +216,7 @@ import Workers
         let tasks = try Directory(path: "\(directory.path)/store/tasks")
         try tasks.open("\(touched.task.directoryName)/data", .read).setModified(ns: 5_000_000_000)
         try writeFile(
-            "\(directory.path)/store/tasks/\(changed.task.directoryName)/data", [1, 2, 3], at: 4_500_000)
+            "\(directory.path)/store/tasks/\(changed.task.directoryName)/data", [1, 2, 3], at: 1_200_000)
         let log = Log()
         do {
             let store = try Store(configuration(directory), log: log.take)
