@@ -21,7 +21,7 @@ build: setup
 debug: setup
 	swift build --build-tests
 
-test: setup lint debug unit process test-rxe
+test: setup lint debug unit process build test-rxe
 
 # Every Swift test: the machines as scripts, the contract of all transports, the tree itself. They run side by side in one
 # process, on as many threads as there are cores.

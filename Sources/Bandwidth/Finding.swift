@@ -194,7 +194,10 @@ public enum Verdict {
         let buffer = seen.senderShare(\.bufferLimitedUs)
         let isCapped = cap < 512 << 10
         let isIdle = (seen.reading.busiest?.run ?? 0) < full
-        guard max(window, buffer) > 0.2, isCapped || (isIdle && window > 0.5) else { return nil }
+        // Of small buffers the wait counts as a share of the time in which there was something to send.
+        let busy = seen.senderShare(\.busyUs)
+        let waits = max(window, buffer) / (isCapped && busy > 0 ? busy : 1)
+        guard waits > 0.2, isCapped || (isIdle && window > 0.5) else { return nil }
         let size = cap == .max ? "" : " (at most \(cap >> 10) KiB)"
         return Finding(
             .socketBuffers,

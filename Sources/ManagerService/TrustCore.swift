@@ -177,6 +177,9 @@ final class TrustCore: Sendable {
     }
 
     /// The next certificate of somebody whose present one is valid.
+    ///
+    /// Never inlined: the optimiser of Swift 6.3 fails on its caller otherwise.
+    @inline(never)
     func renew(_ identity: MemberIdentity, request: String) async throws(RPCError) -> Certificate {
         let certificate = try sign(request, identity, WallClock.nowSeconds())
         try await record(certificate, identity)

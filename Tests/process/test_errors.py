@@ -31,7 +31,7 @@ class BadReferences(ClusterTest):
         self.assert_fails(self.cluster.get_alone("file:///no/such/model"), NOT_FOUND, "/no/such/model.*check the path")
 
     def test_commands_and_flags_that_do_not_exist(self):
-        self.assert_fails(self.cluster.command("fetch", "hf://org/model"), USAGE, "fetch.*martlet --help")
+        self.assert_fails(self.cluster.command("obtain", "hf://org/model"), USAGE, "obtain.*martlet --help")
         self.assert_fails(self.cluster.command("get", "--too", "x", "hf://org/model"), USAGE, "--too")
         self.assert_fails(self.cluster.command("get"), USAGE, "REF|reference")
 
@@ -144,7 +144,7 @@ class OriginErrors(ClusterTest):
                 self.assert_placed(self.model, place)
                 # Nothing tells beforehand that there are no ranges: requests for one are ended at their answer's head.
                 read = self.cluster.origin.stats()["paths"][self.weights]
-                self.assertLessEqual(read["requests"], 4, f"not one stream: {read}")
+                self.assertLessEqual(read["requests"], 6, f"not one stream: {read}")
                 self.assertLess(read["bytes"], 2 * self.model.bytes, "the file was sent more than once")
             self.cluster.origin.reset()
 

@@ -91,7 +91,9 @@ class Contestant(Contender):
         self._serve(
             host, command, METRICS, manager_addresses=manager, peer_name=host.name, peer_data_dir=place / "store",
             peer_socket=place / "s", peer_listen=f"{host.address}:7620", peer_machine=f"machine-{host.name}",
-            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp", peer_streams=1)
+            peer_slots_bytes="128MiB", peer_min_free="0", peer_transport="tcp", peer_streams=1,
+            # The origin of these networks has a private address.
+            origin_allow_private="all")
 
     @staticmethod
     def page(host, path: str, port: int = METRICS):
