@@ -35,8 +35,13 @@ public struct Digest: Hashable, Sendable, CustomStringConvertible {
     private let word2: UInt64
     private let word3: UInt64
 
-    /// The first eight bytes of a digest are as good a hash as any: a set of digests that agree in them is out of reach.
-    public func hash(into hasher: inout Hasher) { hasher.combine(word0) }
+    /// All of its bytes: other hosts name digests that nothing was ever hashed to, and could choose many alike in part.
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(word0)
+        hasher.combine(word1)
+        hasher.combine(word2)
+        hasher.combine(word3)
+    }
 
     /// Makes a digest from its bytes; nil unless there are exactly `algorithm.byteCount` of them.
     public init?(_ algorithm: Algorithm, bytes: some Collection<UInt8>) {
