@@ -41,7 +41,8 @@ class Home(Half):
         cluster.start_scheduler()
         cluster.start_seed(**on(HOME, free_port()))
         peer = cluster.start_peer("peer-home", **on(HOME, free_port()))
-        write(GUEST / "cluster", json.dumps({"manager_port": cluster.manager_port}))
+        token = cluster.make_token("peer", "--host", "peer-away")
+        write(GUEST / "cluster", json.dumps({"manager_port": cluster.manager_port, "token": token}))
         place = cluster.directory / "placed"
         get = peer.start_get(model.reference, to=place)
         wait_for("the other guest is done", (GUEST / "done").exists, limit=LIMIT)
@@ -59,7 +60,9 @@ class Away(Half):
     def test_away(self):
         cluster = self.cluster(AWAY)
         cluster.manager_host = HOME
-        cluster.manager_port = json.loads((GUEST / "cluster").read_text())["manager_port"]
+        told = json.loads((GUEST / "cluster").read_text())
+        cluster.manager_port = told["manager_port"]
+        cluster.token.write_text(told["token"])
         peer = cluster.start_peer("peer-away", **on(AWAY, free_port()))
         model = Model(packaged_model(), NAME)
         place = cluster.directory / "placed"
