@@ -32,7 +32,7 @@ public struct VerbsConfiguration: Sendable {
     public var lanes = 2
     /// Queue pairs of a link for READs of the side that accepted it; 0 where only dialing sides read.
     public var reverseLanes = 1
-    /// The length of one READ at most: a read of a piece is cut into as many as it takes, spread over the lanes.
+    /// The length of one READ: a read of a piece is cut into as many as it takes, spread over the lanes.
     public var workRequestBytes: UInt32 = 256 << 10
     /// READs posted on one queue pair and not completed.
     public var workRequestsPerLaneMax = 128
@@ -85,16 +85,6 @@ public struct VerbsConfiguration: Sendable {
         path.device = device
     }
 
-    /// A doorbell is rung for so many READs at least, where they would not be too short.
-    static let readsPerDoorbellMin = 8
-    private static let shortReadBytes: UInt32 = 64 << 10
-
-    /// The length of the READs that a read is cut into: small pieces into shorter ones, since each piece rings for itself.
-    func workRequestBytes(ofRead lengthBytes: UInt32) -> UInt32 {
-        let share = (lengthBytes / UInt32(Self.readsPerDoorbellMin) + 4095) & ~4095
-        return min(workRequestBytes, max(share, Self.shortReadBytes))
-    }
-
     func check() throws(TransportError) {
         guard (1...Self.lanesMax).contains(lanes), (0...Self.lanesMax).contains(reverseLanes) else {
             throw TransportError(.system, "a link has 1 to \(Self.lanesMax) queue pairs, not \(lanes)")
@@ -112,7 +102,7 @@ public struct VerbsConfiguration: Sendable {
             throw TransportError(
                 .system, "a cluster's name has at most \(HandshakeFrame.clusterBytesMax) bytes")
         }
-        let partsMax = max((Int(Self.readBytesMax) - 1) / Int(max(workRequestBytes, 1)), Self.readsPerDoorbellMin) + 2
+        let partsMax = (Int(Self.readBytesMax) - 1) / Int(max(workRequestBytes, 1)) + 2
         guard workRequestBytes >= 4096, workRequestsPerLaneMax * lanes >= partsMax else {
             throw TransportError(
                 .system,

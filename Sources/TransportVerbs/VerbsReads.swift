@@ -71,7 +71,7 @@ extension VerbsTransport {
         _ read: ReadRequest, _ key: VerbsKey, at place: UnsafeMutableRawPointer, _ link: VerbsLink,
         _ session: VerbsSession
     ) -> Bool {
-        let part = UInt64(configuration.workRequestBytes(ofRead: read.lengthBytes))
+        let part = UInt64(configuration.workRequestBytes)
         let chunkBytes = UInt64(session.chunkBytes)
         // READs end at multiples of the part and where a registered chunk of the arena ends.
         let firstLocal = read.localOffset
@@ -128,7 +128,7 @@ extension VerbsTransport {
         return true
     }
 
-    private static var readsPerDoorbellMin: Int { VerbsConfiguration.readsPerDoorbellMin }
+    private static var readsPerDoorbellMin: Int { 8 }
 
     // MARK: Doorbells
 
