@@ -82,7 +82,7 @@ let package = Package(
         room("Identity", ["CCrypto", "System"]),
         room("Protobuf"),
         room("RPC", ["CGRPC", "Protobuf"]),
-        room("ControlAPI", ["RPC", "Protobuf", "Artifacts", "Identity", "System"]),
+        room("ControlAPI", ["RPC", "Protobuf", "Artifacts", "Identity", "System", "Observability"]),
         room("HTTP", ["CCurl", "CHTTPServer"]),
         room("Origins", ["HTTP", "Memory", "Digests", "Artifacts"]),
         room("Observability", ["HTTP", "System"]),

@@ -49,7 +49,7 @@ enum ImportLaw {
         // Keys, certificates and tokens: small files and no network but one handshake.
         "Identity": ["System"],
         // Who may call what is decided where calls are defined.
-        "ControlAPI": ["RPC", "Protobuf", "Artifacts", "Identity", "System"],
+        "ControlAPI": ["RPC", "Protobuf", "Artifacts", "Identity", "System", "Observability"],
         "HTTP": [],
         "Origins": ["HTTP", "Memory", "Digests", "Artifacts"],
         "Observability": ["HTTP", "System"],
